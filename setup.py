@@ -1,0 +1,104 @@
+"""Build of the C core: two thin Cython modules over csrc/.
+
+Each kernel file is compiled with the flags of its own instruction set and chosen at load time
+(csrc/cpu.c), so one wheel runs on every CPU of its architecture. Everything else about the
+package is in pyproject.toml.
+"""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+X86 = platform.machine().lower() in {"x86_64", "amd64"} and "arm64" not in os.environ.get(
+    "ARCHFLAGS", ""
+)
+
+# Sources of each extension module, below csrc/.
+SOURCES = {
+    "_core": [],
+    "_strokes": [],
+}
+
+# Flags of the kernel files; a file not named here takes the compiler's default for the target.
+KERNEL_FLAGS = {
+    "kernels/avx2.c": ["-mavx2", "-mfma"],
+    "kernels/avx512.c": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
+    "kernels/amx.c": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma",
+                      "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
+}  # fmt: skip
+
+# No -march=native and no -ffast-math: a result may depend on the kernel table, never on the
+# machine that built the wheel. Contraction is written out (FMA intrinsics), so it is off here.
+COMMON_FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+if os.environ.get("MNISTC_WERROR"):
+    COMMON_FLAGS += ["-Wall", "-Wextra", "-Werror"]
+COMMON_FLAGS += os.environ.get("MNISTC_CFLAGS", "").split()
+
+
+class BuildExt(build_ext):
+    """Compile the kernel files one by one, each with its own flags."""
+
+    def build_extension(self, ext: Extension) -> None:
+        kernels = [s for s in ext.sources if "kernels" in Path(s).parts]
+        ext.sources = [s for s in ext.sources if s not in kernels]
+        for source in kernels:
+            name = Path(source).relative_to("csrc").as_posix()
+            flags = KERNEL_FLAGS.get(name, []) if X86 else []
+            ext.extra_objects += self.compiler.compile(
+                [source],
+                output_dir=self.build_temp,
+                include_dirs=ext.include_dirs,
+                extra_postargs=COMMON_FLAGS + flags,
+                depends=ext.depends,
+            )
+        super().build_extension(ext)
+
+
+def extension(name: str, sources: list[str]) -> Extension:
+    pyx = Path("mnistc") / f"{name}.pyx"
+    return Extension(
+        f"mnistc.{name}",
+        [str(pyx), *(f"csrc/{source}" for source in sources)],
+        include_dirs=["csrc", numpy.get_include()],
+        depends=[str(p) for p in Path("csrc").rglob("*.h")],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("_GNU_SOURCE", "1")],
+        extra_compile_args=[*COMMON_FLAGS, "-pthread"],
+        # The generated C is not ours: its warnings are not errors.
+        extra_link_args=["-pthread", "-lm"] if sys.platform != "win32" else [],
+    )
+
+
+extensions = [
+    extension(name, sources)
+    for name, sources in SOURCES.items()
+    if (Path("mnistc") / f"{name}.pyx").exists()
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "embedsignature": True,
+        },
+    ),
+    cmdclass={"build_ext": BuildExt},
+    packages=[*find_packages(include=["mnistc", "mnistc.*"]), "mnistc.weights"],
+    package_dir={"mnistc.weights": "weights"},
+    package_data={
+        "mnistc": ["py.typed", "*.pyi"],
+        "mnistc.formats": ["*.json"],
+        "mnistc.weights": ["*.json", "*.md"],
+        "mnistc.widget": ["dist/*", "dist/**/*"],
+    },
+    include_package_data=False,
+    zip_safe=False,
+)
