@@ -34,10 +34,8 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 def check_float(
     name: str, value: object, low: float, high: float, *, open_high: bool = False
 ) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        and not hasattr(value, "__float__")
+    if isinstance(value, bool) or (
+        not isinstance(value, (int, float)) and not hasattr(value, "__float__")
     ):
         raise TypeError(f"{name} must be a number, got {value!r}")
     number = float(value)
