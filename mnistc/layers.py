@@ -6,7 +6,9 @@ The arrays live in one flat block owned by the C core (see ``mnistc.model``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "softmax")
@@ -393,3 +395,42 @@ LAYERS: dict[str, type[Layer]] = {
         Activation,
     )
 }
+
+
+def named_layers(layers: Iterable[Layer]) -> list[Layer]:
+    """Give every layer without a name one by Keras' habit: ``dense``, ``dense_1``, ...
+
+    Raises
+    ------
+    ValueError
+        If two layers have the same name.
+    """
+    given = list(layers)
+    taken = {layer.name for layer in given if layer.name is not None}
+    if len(taken) < sum(layer.name is not None for layer in given):
+        names = [layer.name for layer in given if layer.name is not None]
+        double = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"layers must have different names, got {double!r} twice")
+    result = []
+    for layer in given:
+        if layer.name is None:
+            candidates = (f"{layer.type}_{i}" if i else layer.type for i in itertools.count())
+            name = next(candidate for candidate in candidates if candidate not in taken)
+            taken.add(name)
+            layer = replace(layer, name=name)
+        result.append(layer)
+    return result
+
+
+def array_shapes(layers: Iterable[Layer], input_shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Shapes of all weights and running statistics of named `layers`, keyed ``layer.array``.
+
+    Layer by layer, and within a layer first the trained arrays, then the running statistics.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    shape = input_shape
+    for layer in layers:
+        for arrays in (layer.weight_shapes(shape), layer.state_shapes(shape)):
+            shapes.update({f"{layer.name}.{key}": value for key, value in arrays.items()})
+        shape = layer.output_shape(shape)
+    return shapes
