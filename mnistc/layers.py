@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "softmax")
@@ -397,6 +397,11 @@ LAYERS: dict[str, type[Layer]] = {
 }
 
 
+def layer_name(layer: Layer) -> str:
+    """Name of `layer`, "" if it has none."""
+    return str(getattr(layer, "name", None) or "")
+
+
 def named_layers(layers: Iterable[Layer]) -> list[Layer]:
     """Give every layer without a name one by Keras' habit: ``dense``, ``dense_1``, ...
 
@@ -406,18 +411,19 @@ def named_layers(layers: Iterable[Layer]) -> list[Layer]:
         If two layers have the same name.
     """
     given = list(layers)
-    taken = {layer.name for layer in given if layer.name is not None}
-    if len(taken) < sum(layer.name is not None for layer in given):
-        names = [layer.name for layer in given if layer.name is not None]
+    names = [name for layer in given if (name := layer_name(layer))]
+    taken = set(names)
+    if len(taken) < len(names):
         double = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"layers must have different names, got {double!r} twice")
     result = []
     for layer in given:
-        if layer.name is None:
+        if not layer_name(layer):
             candidates = (f"{layer.type}_{i}" if i else layer.type for i in itertools.count())
             name = next(candidate for candidate in candidates if candidate not in taken)
             taken.add(name)
-            layer = replace(layer, name=name)
+            values = {**layer.config(), "name": name}
+            layer = layer_from_config(values)
         result.append(layer)
     return result
 
@@ -431,6 +437,6 @@ def array_shapes(layers: Iterable[Layer], input_shape: Shape) -> dict[str, tuple
     shape = input_shape
     for layer in layers:
         for arrays in (layer.weight_shapes(shape), layer.state_shapes(shape)):
-            shapes.update({f"{layer.name}.{key}": value for key, value in arrays.items()})
+            shapes.update({f"{layer_name(layer)}.{key}": value for key, value in arrays.items()})
         shape = layer.output_shape(shape)
     return shapes
