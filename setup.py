@@ -22,7 +22,7 @@ X86 = platform.machine().lower() in {"x86_64", "amd64"} and "arm64" not in os.en
 # Sources of each extension module, below csrc/.
 SOURCES = {
     "_core": [],
-    "_strokes": [],
+    "_strokes": ["strokes.c"],
 }
 
 # Flags of the kernel files; a file not named here takes the compiler's default for the target.

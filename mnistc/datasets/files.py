@@ -1,0 +1,119 @@
+"""Reading files that nobody vouches for: every size is capped before it is allocated."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tempfile
+import zlib
+from pathlib import Path
+
+from mnistc.errors import FormatError
+
+MAX_BYTES = 1 << 31  # of any data file, uncompressed
+
+__all__ = ["MAX_BYTES", "decompress", "read", "unlzw", "write_atomically"]
+
+
+def read(path: str | Path, limit: int = MAX_BYTES) -> bytes:
+    """Read a file, uncompressed by what it begins with (gzip or compress), not by its name.
+
+    Raises
+    ------
+    FileNotFoundError
+    FormatError
+        If it is damaged or holds more than `limit` bytes.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    if size > limit:
+        raise FormatError(f"{path}: {size:,} bytes, wanted at most {limit:,}")
+    return decompress(path.read_bytes(), limit, str(path))
+
+
+def decompress(data: bytes, limit: int = MAX_BYTES, name: str = "data") -> bytes:
+    """Undo gzip or compress (``.Z``), where `data` begins with one of their magic numbers."""
+    if data[:2] == b"\x1f\x8b":
+        return _gunzip(data, limit, name)
+    if data[:2] == b"\x1f\x9d":
+        return unlzw(data, limit, name)
+    return data
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _gunzip(data: bytes, limit: int, name: str) -> bytes:
+    """All members of a gzip file, stopping as soon as they exceed the limit (a gzip bomb)."""
+    parts, room = [], limit
+    try:
+        while data.startswith(b"\x1f\x8b"):
+            stream = zlib.decompressobj(wbits=31)
+            part = stream.decompress(data, room + 1)
+            if len(part) > room:
+                raise FormatError(f"{name}: unpacks to more than the {limit:,} bytes wanted")
+            if not stream.eof:
+                raise FormatError(f"{name}: the gzip data is truncated")
+            parts.append(part)
+            room -= len(part)
+            data = stream.unused_data
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise FormatError(f"{name}: damaged gzip data ({error})") from None
+    return b"".join(parts)
+
+
+def unlzw(data: bytes, limit: int = MAX_BYTES, name: str = "data") -> bytes:
+    """Undo the Unix program compress (``.Z``): LZW, codes of 9 to 16 bits in groups of eight."""
+    if len(data) < 3 or data[:2] != b"\x1f\x9d" or not 9 <= data[2] & 31 <= 16 or data[2] & 0x60:
+        raise FormatError(f"{name}: no compress (.Z) file")
+    max_bits, block_mode = data[2] & 31, data[2] & 128
+    first_free = 257 if block_mode else 256
+    table: list[bytes] = [bytes([i]) for i in range(256)] + [b""] * (first_free - 256)
+    output, size = [], 0
+    previous = b""
+    position, bits, group = 24, 9, 24  # all in bits; a change of width skips to a group's end
+    end = 8 * len(data)
+    while position + bits <= end:
+        byte, shift = divmod(position, 8)
+        code = int.from_bytes(data[byte : byte + 3], "little") >> shift & ((1 << bits) - 1)
+        position += bits
+        if code == 256 and block_mode:
+            del table[first_free:]
+            previous = b""
+            position, bits = _next_group(position, group, bits), 9
+            group = position
+            continue
+        if code < len(table):
+            entry = table[code]
+        elif code == len(table) and previous:
+            entry = previous + previous[:1]
+        else:
+            raise FormatError(f"{name}: damaged .Z data (code {code} at bit {position})")
+        size += len(entry)
+        if size > limit:
+            raise FormatError(f"{name}: unpacks to more than the {limit:,} bytes wanted")
+        output.append(entry)
+        if previous and len(table) < 1 << max_bits:
+            table.append(previous + entry[:1])
+        previous = entry
+        if len(table) == 1 << bits and bits < max_bits:
+            position, bits = _next_group(position, group, bits), bits + 1
+            group = position
+    return b"".join(output)
+
+
+def _next_group(position: int, group: int, bits: int) -> int:
+    """Codes are written in groups of eight; what is left of a group is skipped."""
+    used = position - group
+    return group + -(-used // (8 * bits)) * 8 * bits
