@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import tempfile
 import zlib
 from pathlib import Path
 
 from mnistc.errors import FormatError
 
-MAX_BYTES = 1 << 31  # of any data file, uncompressed
+MAX_BYTES = 1 << 30  # of any data file, uncompressed
 
-__all__ = ["MAX_BYTES", "decompress", "read", "unlzw", "write_atomically"]
+__all__ = [
+    "MAX_BYTES",
+    "decompress",
+    "decompress_start",
+    "read",
+    "read_raw",
+    "unlzw",
+    "write_atomically",
+]
 
 
 def read(path: str | Path, limit: int = MAX_BYTES) -> bytes:
@@ -24,11 +30,19 @@ def read(path: str | Path, limit: int = MAX_BYTES) -> bytes:
     FormatError
         If it is damaged or holds more than `limit` bytes.
     """
-    path = Path(path)
+    return decompress(read_raw(Path(path), limit), limit, str(path))
+
+
+def read_raw(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """Read a file as it is."""
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
+    if not path.is_file():
+        raise FormatError(f"{path}: wanted a regular file")
     size = path.stat().st_size
     if size > limit:
-        raise FormatError(f"{path}: {size:,} bytes, wanted at most {limit:,}")
-    return decompress(path.read_bytes(), limit, str(path))
+        raise FormatError(f"{path}: oversized, {size:,} bytes where at most {limit:,} are wanted")
+    return path.read_bytes()
 
 
 def decompress(data: bytes, limit: int = MAX_BYTES, name: str = "data") -> bytes:
@@ -40,8 +54,20 @@ def decompress(data: bytes, limit: int = MAX_BYTES, name: str = "data") -> bytes
     return data
 
 
+def decompress_start(data: bytes, size: int, name: str = "data") -> bytes:
+    """The first `size` bytes, or all if there are fewer, of data that may be gzipped."""
+    if data[:2] != b"\x1f\x8b":
+        return data[:size]
+    try:
+        return zlib.decompressobj(wbits=31).decompress(data, size)
+    except zlib.error as error:
+        raise FormatError(f"{name}: damaged gzip data ({error})") from None
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a crash, never sees half of it."""
+    import tempfile
+
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -62,13 +88,13 @@ def _gunzip(data: bytes, limit: int, name: str) -> bytes:
             stream = zlib.decompressobj(wbits=31)
             part = stream.decompress(data, room + 1)
             if len(part) > room:
-                raise FormatError(f"{name}: unpacks to more than the {limit:,} bytes wanted")
+                raise FormatError(f"{name}: oversized, it unpacks to more than {limit:,} bytes")
             if not stream.eof:
-                raise FormatError(f"{name}: the gzip data is truncated")
+                raise FormatError(f"{name}: truncated gzip data")
             parts.append(part)
             room -= len(part)
             data = stream.unused_data
-    except (zlib.error, gzip.BadGzipFile) as error:
+    except zlib.error as error:
         raise FormatError(f"{name}: damaged gzip data ({error})") from None
     return b"".join(parts)
 
@@ -102,7 +128,7 @@ def unlzw(data: bytes, limit: int = MAX_BYTES, name: str = "data") -> bytes:
             raise FormatError(f"{name}: damaged .Z data (code {code} at bit {position})")
         size += len(entry)
         if size > limit:
-            raise FormatError(f"{name}: unpacks to more than the {limit:,} bytes wanted")
+            raise FormatError(f"{name}: oversized, it unpacks to more than {limit:,} bytes")
         output.append(entry)
         if previous and len(table) < 1 << max_bits:
             table.append(previous + entry[:1])

@@ -7,6 +7,8 @@ downwards, as everywhere else.
 
 from __future__ import annotations
 
+import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +17,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from mnistc import strokes as _strokes
 from mnistc.datasets import files
+from mnistc.datasets.dataset import DIGITS, Dataset
+from mnistc.datasets.download import SOURCES, fetch_file
 from mnistc.errors import FormatError
 
 TABLET = 500.0
 MAX_BYTES = 1 << 26
 NAMES = ("pendigits-orig.tra.gz", "pendigits-orig.tra.Z", "pendigits-orig.tra")
 
-__all__ = ["StrokeSet", "load_strokes", "parse_unipen", "writer_split"]
+__all__ = [
+    "StrokeSet",
+    "download",
+    "find",
+    "load",
+    "load_strokes",
+    "parse_unipen",
+    "writer_split",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,23 +68,58 @@ class StrokeSet:
         return np.rint(_strokes.rasterize_many(self.strokes, pen_width) * 255).astype(np.uint8)
 
 
-def load_strokes(data_dir: str | Path) -> StrokeSet:
+def load_strokes(data_dir: str | Path | None = None, *, download: bool = True) -> StrokeSet:
     """Read the 7,494 drawings of the training half.
 
     Parameters
     ----------
-    data_dir : path
+    data_dir : path, optional
         Folder that has ``pendigits-orig.tra`` (plain, ``.gz`` or ``.Z``) in it, or in a folder
-        ``pendigits``.
+        ``pendigits``; by default as in `mnistc.datasets.load`.
+    download : bool
+        Whether it may be downloaded if it is missing.
 
     Raises
     ------
-    FileNotFoundError, FormatError
+    FileNotFoundError, ConnectionError, mnistc.FormatError
     """
-    path = find(data_dir)
-    if path is None:
-        raise FileNotFoundError(f"no {NAMES[-1]} (or .gz, .Z) in {data_dir}")
+    from mnistc.datasets import fetch
+
+    (path,) = fetch("pendigits", data_dir, download=download)
+    return read_strokes(path)
+
+
+def read_strokes(path: Path) -> StrokeSet:
+    """Read one UNIPEN file."""
     return parse_unipen(files.read(path, MAX_BYTES), str(path))
+
+
+def load(path: Path) -> tuple[Dataset, Dataset]:
+    """The drawings as images: 24 writers to train on, 6 others to test on."""
+    raw = files.read(path, MAX_BYTES)
+    sha256 = {NAMES[-1]: hashlib.sha256(raw).hexdigest()}
+    train, test = (
+        Dataset(part.images(), part.labels, DIGITS, "pendigits", sha256)
+        for part in writer_split(parse_unipen(raw, str(path)))
+    )
+    return train, test
+
+
+def download(folder: Path) -> None:
+    """Fetch the archive and keep the one file of it that is wanted."""
+    import zipfile
+
+    source = SOURCES["pendigits"]
+    (archive,) = source.max_bytes
+    data = fetch_file(source, archive)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as unpacked:
+            member = next(m for m in unpacked.infolist() if Path(m.filename).name == NAMES[1])
+            if member.file_size > MAX_BYTES:
+                raise FormatError(f"{archive}: {NAMES[1]} is oversized")
+            files.write_atomically(folder / NAMES[1], unpacked.read(member))
+    except (zipfile.BadZipFile, StopIteration):
+        raise FormatError(f"{archive}: no zip file with {NAMES[1]} in it") from None
 
 
 def find(data_dir: str | Path) -> Path | None:
