@@ -1,6 +1,12 @@
 """mnistc: train a digit recogniser on an ordinary CPU in seconds, and put it on a web page."""
 
+from importlib import import_module
+from typing import Any
+
+from mnistc.augment import Augment
+from mnistc.callbacks import CSVLog, Checkpoint, EarlyStopping
 from mnistc.errors import FormatError, MissingExtraError
+from mnistc.history import History
 from mnistc.layers import (
     Activation,
     BatchNorm,
@@ -12,19 +18,58 @@ from mnistc.layers import (
     GlobalAveragePool2D,
     MaxPool2D,
 )
+from mnistc.optimizers import SGD, Adam, AdamW
+from mnistc.schedules import Constant, Cosine, OneCycle, Step
 
 __version__ = "0.1.0"
 
+# Imported when they are first used: `import mnistc` stays quick.
+_SUBMODULES = (
+    "datasets",
+    "formats",
+    "metrics",
+    "plots",
+    "recipes",
+    "reference",
+    "sklearn",
+    "strokes",
+    "widget",
+)
+
 __all__ = [
+    "SGD",
     "Activation",
+    "Adam",
+    "AdamW",
+    "Augment",
     "BatchNorm",
+    "CSVLog",
+    "Checkpoint",
+    "Constant",
     "Conv2D",
+    "Cosine",
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
+    "EarlyStopping",
     "Flatten",
     "FormatError",
     "GlobalAveragePool2D",
+    "History",
     "MaxPool2D",
     "MissingExtraError",
+    "OneCycle",
+    "Step",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Sequential", "load"):
+        return getattr(import_module("mnistc.model"), name)
+    if name in _SUBMODULES:
+        return import_module(f"mnistc.{name}")
+    raise AttributeError(f"module 'mnistc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_SUBMODULES])

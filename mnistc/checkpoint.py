@@ -1,0 +1,186 @@
+"""Checkpoints: everything that a training needs to go on as if it had never stopped.
+
+One .npz file with the weights, the running statistics, the optimiser's moments, the averages,
+the callbacks' arrays, and a JSON text with the rest. Random numbers are functions of seed, epoch
+and step, so those three numbers are the whole state of the random generator.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mnistc.errors import FormatError
+
+if TYPE_CHECKING:
+    from mnistc.training import Plan, Run
+
+_VERSION = 1
+_LARGEST = 1 << 32  # bytes of one array
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def fingerprint(plan: Plan, model: Any) -> dict[str, Any]:
+    """All that must be the same for a resumed training, as JSON-ready values."""
+    values = {
+        "layers": [layer.config() for layer in model.layers],
+        "input_shape": list(model.input_shape),
+        "images": len(plan.x),
+        "data": zlib.crc32(plan.targets, zlib.crc32(plan.x)),
+        "sample_weight": None if plan.sample_weight is None else zlib.crc32(plan.sample_weight),
+        "batch_size": plan.batch_size,
+        "optimizer": plan.optimizer.config(),
+        "schedule": plan.schedule.config(),
+        "loss": plan.loss,
+        "label_smoothing": plan.label_smoothing,
+        "ema": plan.ema,
+        "augment": plan.augment,
+        "shuffle": plan.shuffle,
+        "seed": plan.seed,
+        "precision": plan.precision,
+    }
+    if plan.schedule.name not in ("constant", "step"):  # these do not depend on the end
+        values["epochs"] = plan.epochs
+    return dict(json.loads(json.dumps(values)))
+
+
+def write_checkpoint(path: Path, run: Run) -> None:
+    """Write the state of `run`, atomically."""
+    network = run.model.core
+    arrays: Arrays = {"parameters": network.parameters, "state": network.state}
+    trainer = _split(run.trainer.state_dict(), "trainer", arrays)
+    callbacks = [
+        [type(callback).__name__, _split(callback.state_dict(), f"callback{index}", arrays)]
+        for index, callback in enumerate(run.callbacks)
+    ]
+    text = json.dumps(
+        {
+            "version": _VERSION,
+            "fingerprint": fingerprint(run.plan, run.model),
+            "epoch": run.epoch,
+            "first_step": run.first_step,
+            "loss_sum": run.loss_sum,
+            "right": run.right,
+            "seconds": run.seconds,
+            "stop": run.stop,
+            "history": run.history.epochs,
+            "trainer": trainer,
+            "callbacks": callbacks,
+        }
+    )
+    arrays["json"] = np.frombuffer(text.encode(), dtype=np.uint8)
+    _write_npz(path, arrays)
+
+
+def resume(path: str | Path, run: Run) -> None:
+    """Bring `run` to where the checkpoint left off.
+
+    Raises
+    ------
+    FileNotFoundError
+    FormatError
+        If the file is no whole checkpoint.
+    ValueError
+        If it is one of another training; the message names the first difference.
+    """
+    arrays = _read_npz(Path(path))
+    try:
+        meta = json.loads(arrays.pop("json").tobytes())
+        if meta["version"] != _VERSION:
+            raise FormatError(f"{path}: checkpoint version {meta['version']!r}, wanted {_VERSION}")
+        _compare(meta["fingerprint"], fingerprint(run.plan, run.model), path)
+        network = run.model.core
+        for name, view in (("parameters", network.parameters), ("state", network.state)):
+            if arrays[name].shape != view.shape or arrays[name].dtype != view.dtype:
+                raise FormatError(f"{path}: {name} has shape {arrays[name].shape}")
+            view[:] = arrays[name]
+        run.trainer.load_state_dict(_join(meta["trainer"], "trainer", arrays))
+        saved = iter(meta["callbacks"])
+        for index, callback in enumerate(run.callbacks):
+            kind, state = next(saved, (None, None))
+            if kind == type(callback).__name__:
+                callback.load_state_dict(_join(state, f"callback{index}", arrays))
+        run.epoch, run.first_step = int(meta["epoch"]), int(meta["first_step"])
+        run.loss_sum, run.right = float(meta["loss_sum"]), int(meta["right"])
+        run.seconds, run.stop = float(meta["seconds"]), bool(meta["stop"])
+        for epoch in meta["history"]:
+            run.history.append(epoch)
+    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise FormatError(f"{path} is not a whole checkpoint: {error!r}") from None
+    run.resumed = True
+
+
+def _compare(saved: dict[str, Any], wanted: dict[str, Any], path: str | Path) -> None:
+    for name in {**wanted, **saved}:
+        if saved.get(name) != wanted.get(name):
+            raise ValueError(
+                f"resume: {path} belongs to a training with {name} {saved.get(name)!r}, "
+                f"this one has {wanted.get(name)!r}"
+            )
+
+
+def _split(state: dict[str, Any], prefix: str, arrays: Arrays) -> dict[str, Any]:
+    """Move the arrays of `state` to `arrays`, under names with `prefix`; returns the rest."""
+    rest = {}
+    for name, value in state.items():
+        if isinstance(value, np.ndarray):
+            arrays[f"{prefix}.{name}"] = value
+        else:
+            rest[name] = value.item() if isinstance(value, np.generic) else value
+    return rest
+
+
+def _join(rest: dict[str, Any], prefix: str, arrays: Arrays) -> dict[str, Any]:
+    start = f"{prefix}."
+    found = {name[len(start) :]: a for name, a in arrays.items() if name.startswith(start)}
+    return {**rest, **found}
+
+
+def _write_npz(path: Path, arrays: Arrays) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read_npz(path: Path) -> Arrays:
+    """Arrays of an uncompressed .npz file; no array is larger than the file it comes from."""
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if info.compress_type != zipfile.ZIP_STORED or info.file_size > _LARGEST:
+                    raise FormatError(f"{path} is not a checkpoint: {info.filename}")
+                with archive.open(info) as member:
+                    version = np.lib.format.read_magic(member)
+                    read = {
+                        (1, 0): np.lib.format.read_array_header_1_0,
+                        (2, 0): np.lib.format.read_array_header_2_0,
+                    }[version]
+                    shape, _, dtype = read(member)
+                    count = int(np.prod([int(n) for n in shape], dtype=object))
+                    if dtype.kind not in "fiu" or count * dtype.itemsize > info.file_size:
+                        raise FormatError(f"{path} is not a checkpoint: {info.filename}")
+                    data = member.read(count * dtype.itemsize)
+                    array = np.frombuffer(data, dtype=dtype, count=count).reshape(shape)
+                    arrays[info.filename.removesuffix(".npy")] = array
+    except FormatError:
+        raise
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+        raise FormatError(f"{path} is not a whole checkpoint: {error}") from None
+    return arrays
