@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from mnistc.augment import Augment
-from mnistc.callbacks import CSVLog, Checkpoint, EarlyStopping
+from mnistc.callbacks import Checkpoint, CSVLog, EarlyStopping
 from mnistc.errors import FormatError, MissingExtraError
 from mnistc.history import History
 from mnistc.layers import (

@@ -70,7 +70,10 @@ def as_images(x: object, shape: Shape, name: str = "x", *, check_range: bool = T
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise TypeError(
             f"{name} must be uint8 (0 to 255) or float (0 to 1), got {array.dtype}"
-            + (f": for pixels of 0 to 255 write {name}.astype('uint8')" * (array.dtype.kind in "iu"))
+            + (
+                f": for pixels of 0 to 255 write {name}.astype('uint8')"
+                * (array.dtype.kind in "iu")
+            )
         )
     array = array.reshape(len(array), flat)
     if array.dtype == np.uint8:
@@ -125,7 +128,9 @@ def as_targets(y: object, n: int, classes: int, loss: str, name: str = "y") -> A
     if not rows and array.ndim != 1:
         raise ValueError(f"{name} must have shape (n,) or (n, {classes}), got {array.shape}")
     if len(array) != n:
-        raise ValueError(f"{name} must hold one target for each of the {n} images, got {len(array)}")
+        raise ValueError(
+            f"{name} must hold one target for each of the {n} images, got {len(array)}"
+        )
     if array.dtype.kind not in ("iufb" if rows else "iu"):
         raise TypeError(f"{name} must hold integer classes, got dtype {array.dtype}")
     if not rows:

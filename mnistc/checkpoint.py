@@ -7,9 +7,9 @@ and step, so those three numbers are the whole state of the random generator.
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnistc.errors import FormatError
+from mnistc.formats.files import write_atomic
 
 if TYPE_CHECKING:
     from mnistc.training import Plan, Run
@@ -35,8 +36,8 @@ def fingerprint(plan: Plan, model: Any) -> dict[str, Any]:
         "layers": [layer.config() for layer in model.layers],
         "input_shape": list(model.input_shape),
         "images": len(plan.x),
-        "data": zlib.crc32(plan.targets, zlib.crc32(plan.x)),
-        "sample_weight": None if plan.sample_weight is None else zlib.crc32(plan.sample_weight),
+        "data": _hash(plan.x, plan.targets),
+        "sample_weight": None if plan.sample_weight is None else _hash(plan.sample_weight),
         "batch_size": plan.batch_size,
         "optimizer": plan.optimizer.config(),
         "schedule": plan.schedule.config(),
@@ -51,6 +52,13 @@ def fingerprint(plan: Plan, model: Any) -> dict[str, Any]:
     if plan.schedule.name not in ("constant", "step"):  # these do not depend on the end
         values["epochs"] = plan.epochs
     return dict(json.loads(json.dumps(values)))
+
+
+def _hash(*arrays: npt.NDArray[Any]) -> int:
+    value = 0
+    for array in arrays:
+        value = zlib.crc32(array.data.cast("B"), value)
+    return value
 
 
 def write_checkpoint(path: Path, run: Run) -> None:
@@ -78,10 +86,12 @@ def write_checkpoint(path: Path, run: Run) -> None:
         }
     )
     arrays["json"] = np.frombuffer(text.encode(), dtype=np.uint8)
-    _write_npz(path, arrays)
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    write_atomic(path, file.getvalue())
 
 
-def resume(path: str | Path, run: Run) -> None:
+def resume(path: str | os.PathLike[str], run: Run) -> None:
     """Bring `run` to where the checkpoint left off.
 
     Raises
@@ -106,7 +116,7 @@ def resume(path: str | Path, run: Run) -> None:
         run.trainer.load_state_dict(_join(meta["trainer"], "trainer", arrays))
         saved = iter(meta["callbacks"])
         for index, callback in enumerate(run.callbacks):
-            kind, state = next(saved, (None, None))
+            kind, state = next(saved, (None, {}))
             if kind == type(callback).__name__:
                 callback.load_state_dict(_join(state, f"callback{index}", arrays))
         run.epoch, run.first_step = int(meta["epoch"]), int(meta["first_step"])
@@ -119,7 +129,7 @@ def resume(path: str | Path, run: Run) -> None:
     run.resumed = True
 
 
-def _compare(saved: dict[str, Any], wanted: dict[str, Any], path: str | Path) -> None:
+def _compare(saved: dict[str, Any], wanted: dict[str, Any], path: str | os.PathLike[str]) -> None:
     for name in {**wanted, **saved}:
         if saved.get(name) != wanted.get(name):
             raise ValueError(
@@ -143,19 +153,6 @@ def _join(rest: dict[str, Any], prefix: str, arrays: Arrays) -> dict[str, Any]:
     start = f"{prefix}."
     found = {name[len(start) :]: a for name, a in arrays.items() if name.startswith(start)}
     return {**rest, **found}
-
-
-def _write_npz(path: Path, arrays: Arrays) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _read_npz(path: Path) -> Arrays:

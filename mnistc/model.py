@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +17,17 @@ from mnistc.history import History
 from mnistc.layers import (
     Layer,
     Shape,
-    array_shapes,
     check_choice,
     check_float,
     check_int,
-    layer_name,
     named_layers,
 )
 from mnistc.losses import check_loss, loss_values
 from mnistc.optimizers import Optimizer, as_optimizer
+from mnistc.parameters import Weights
 from mnistc.progress import Progress
 from mnistc.schedules import Schedule, as_schedule
+from mnistc.summary import Summary, summarize
 from mnistc.training import Plan, Run, train
 
 _CHUNK = 4096  # images predicted at a time, so that Ctrl-C is answered in between
@@ -36,100 +35,7 @@ _CHUNK = 4096  # images predicted at a time, so that Ctrl-C is answered in betwe
 Array = npt.NDArray[Any]
 F32 = npt.NDArray[np.float32]
 PathLike = str | os.PathLike[str]
-
-
-class Weights(MutableMapping[str, F32]):
-    """The arrays of a network by name: ``net.weights["dense.bias"]``.
-
-    What is read is a view of the network's own memory. What is set is copied there, after a
-    check of its shape (ValueError) and that it is finite (ValueError). No name can be added or
-    deleted.
-    """
-
-    def __init__(self, layers: list[Layer], input_shape: Shape, network: _core.Network) -> None:
-        self._views: dict[str, F32] = {}
-        blocks = {"weight": network.parameters, "state": network.state}
-        offsets = {"weight": 0, "state": 0}
-        shape = input_shape
-        for layer in layers:
-            for kind, arrays in (
-                ("weight", layer.weight_shapes(shape)),
-                ("state", layer.state_shapes(shape)),
-            ):
-                for key, wanted in arrays.items():
-                    start, size = offsets[kind], int(np.prod(wanted))
-                    view = blocks[kind][start : start + size].reshape(wanted)
-                    self._views[f"{layer_name(layer)}.{key}"] = view
-                    offsets[kind] += size
-            shape = layer.output_shape(shape)
-
-    def __getitem__(self, name: str) -> F32:
-        return self._views[name]
-
-    def __setitem__(self, name: str, value: npt.ArrayLike) -> None:
-        if name not in self._views:
-            raise KeyError(f"no weights {name!r}; there are {', '.join(self._views)}")
-        view = self._views[name]
-        array = np.asarray(value, dtype=np.float32)
-        if array.shape != view.shape:
-            raise ValueError(f"weights {name!r} must have shape {view.shape}, got {array.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"weights {name!r} must be finite")
-        view[...] = array
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError("the weights of a network cannot be deleted")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
-
-    def __len__(self) -> int:
-        return len(self._views)
-
-    def __repr__(self) -> str:
-        shapes = ", ".join(f"{name} {view.shape}" for name, view in self._views.items())
-        return f"Weights({shapes})"
-
-
-@dataclass(frozen=True)
-class LayerSummary:
-    """Name, type, output shape, trained parameters and multiply-adds of one layer."""
-
-    name: str
-    type: str
-    output_shape: Shape
-    parameters: int
-    multiply_adds: int
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What `Sequential.summary` tells; as a string it is a table."""
-
-    layers: tuple[LayerSummary, ...]
-    parameters: int
-    multiply_adds: int
-
-    def __repr__(self) -> str:
-        return f"Summary(parameters={self.parameters}, multiply_adds={self.multiply_adds})"
-
-    def __str__(self) -> str:
-        rows = [("layer", "type", "output", "parameters", "multiply-adds")]
-        for layer in self.layers:
-            shape = " x ".join(str(size) for size in layer.output_shape if size > 1) or "1"
-            numbers = (f"{layer.parameters:,}", f"{layer.multiply_adds:,}")
-            rows.append((layer.name, layer.type, shape, *numbers))
-        rows.append(("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}"))
-        widths = [max(len(row[column]) for row in rows) for column in range(5)]
-        lines = []
-        for row in rows:
-            cells = [
-                text.ljust(width) if column < 3 else text.rjust(width)
-                for column, (text, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(cells).rstrip())
-        rule = "-" * (sum(widths) + 2 * 4)
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+Quantize = Literal["int8", "float16"]
 
 
 def as_input_shape(value: object) -> Shape:
@@ -248,15 +154,7 @@ class Sequential:
         print_fn : callable or None
             Gets the table as a string; None prints nothing.
         """
-        rows, shape = [], self.input_shape
-        for layer in self.layers:
-            count = sum(int(np.prod(sizes)) for sizes in layer.weight_shapes(shape).values())
-            work, shape_in = layer.multiply_adds(shape), shape
-            shape = layer.output_shape(shape_in)
-            rows.append(LayerSummary(layer_name(layer), type(layer).__name__, shape, count, work))
-        summary = Summary(
-            tuple(rows), self.n_parameters, sum(layer.multiply_adds for layer in rows)
-        )
+        summary = summarize(self.layers, self.input_shape)
         if print_fn is not None:
             print_fn(str(summary))
         return summary
@@ -509,7 +407,7 @@ class Sequential:
         return run.history
 
     def save(
-        self, path: PathLike, quantize: str | None = None, **metadata: Any
+        self, path: PathLike, quantize: Literal["int8", "float16"] | None = None, **metadata: Any
     ) -> None:
         """Write a model file (JSON), atomically.
 

@@ -255,7 +255,9 @@ def _train_epoch(run: Run, progress: Progress, interrupt: Interrupt) -> None:
     }
     if plan.validation is not None:
         with run.averaged():
-            scores = run.model.score_arrays(*plan.validation, plan.loss, plan, interrupt.check)
+            scores = run.model.score_arrays(
+                *plan.validation, plan.loss, plan.n_threads, interrupt.check
+            )
         logs.update({f"val_{name}": value for name, value in scores.items()})
     logs["learning_rate"] = float(run.learning_rates[-1])
     logs["seconds"] = run.seconds = time.perf_counter() - started
