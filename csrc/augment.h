@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rng.h"
+
 typedef struct mc_augment {
     float rotation;      /* degrees, 0 .. 180 */
     float scale;         /* size changes by the factor 1 - scale .. 1 + scale; 0 .. 0.9 */
@@ -37,6 +39,39 @@ int mc_augment_is_identity(const mc_augment *options);
 /* Floats of scratch memory for one image (one per thread), any number of channels.
  * 1 <= h, w <= 4096. */
 size_t mc_augment_scratch_floats(int h, int w);
+
+/* What is drawn for one image; everything the random numbers decide but the elastic field and the
+ * noise. Finite and in range for any options, so that the kernels need no checks. */
+typedef struct mc_distortion {
+    float matrix[4], offset[2]; /* source x = matrix[0] x + matrix[1] y + offset[0], y likewise */
+    float grow;                 /* pen edge moves outwards by that many pixels, -2 .. 2 */
+    int erase_top, erase_left, erase_height, erase_width; /* height 0: nothing */
+} mc_distortion;
+
+void mc_augment_draw(const mc_augment *options, int h, int w, uint64_t seed, uint32_t epoch,
+                     uint64_t index, mc_distortion *out);
+
+/* The random numbers of one image: a Philox counter's last three words, and blocks by use. */
+static inline void mc_augment_counter(uint32_t epoch, uint64_t index, uint32_t tail[3]) {
+    tail[0] = (uint32_t)index;
+    tail[1] = epoch;
+    tail[2] = MC_RNG_AUGMENT | (uint32_t)(index >> 32) << 8;
+}
+
+#define MC_AUGMENT_FIELD_BLOCK (1u << 28)
+#define MC_AUGMENT_NOISE_BLOCK (2u << 28)
+
+/* The elastic field: random vectors on a square lattice, centred on the image and reaching two
+ * steps beyond it, each spread by a Gaussian. See ARCHITECTURE.md for why not one per pixel. */
+static inline float mc_augment_lattice_step(float sigma) {
+    float step = 1.25f * sigma;
+    return step > 1.0f ? step : 1.0f;
+}
+
+static inline int mc_augment_lattice_size(int n, float step) {
+    int intervals = (int)((float)(n - 1) / step);
+    return intervals + ((float)intervals * step < (float)(n - 1)) + 5;
+}
 
 /* image: (h, w, channels), uint8 0..255 or float32 0..1. out: (h, w, channels) float32 0..1; may
  * not overlap the image. scratch: mc_augment_scratch_floats(h, w) floats, 64-byte aligned. Identity

@@ -1,0 +1,434 @@
+/* augment_body.h - the loops over pixels of the random distortions (../augment.h), in plain C that
+ * compilers turn into the vectors of whichever instruction set includes this file.
+ *
+ * Uses vf, VW, vload, vstore, vset, vzero, vfma (see tiles.h) and loop_exp (loops.h). A file
+ * without vectors gets them one float wide.
+ *
+ * Steps for each image and channel:
+ *   load   uint8 into pairs: at (row, column) the pixel and the one below it, so that one 32-bit
+ *          read gives a bilinear sample its four pixels; float into a plane. A border of zeros
+ * makes samples outside need no branch. field  lattice (K, K) of random vectors -> T = rows'
+ * Gaussians x lattice -> per image row, displacements = T x columns' Gaussians. Two small matrix
+ * products. sample affine place + displacement, clamped into the border; blend four pixels. grow
+ * pen width: towards the dilation or erosion of the plane. out    interleave channels; then erase
+ * and add noise.
+ */
+#include "../augment.h"
+
+#define MC_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MC_MIN(a, b) ((a) < (b) ? (a) : (b))
+
+#ifndef VW
+typedef float vf;
+#define VW 1
+#define vload(p) (*(p))
+#define vstore(p, v) (*(p) = (v))
+#define vset(x) (x)
+#define vzero() 0.0f
+#define vfma(a, b, c) ((a) * (b) + (c))
+#endif
+
+/* Scratch memory of one image. Planes have `stride` floats a row; the pointers are at pixel (0, 0),
+ * with a border before and after. */
+typedef struct {
+    int h, w, stride;
+    int row_stride;           /* w, in whole tiles */
+    int lattice_h, lattice_w; /* K */
+    int lattice_stride;       /* 2 K, in whole tiles */
+    uint16_t *pairs;          /* at pixel (-1, -1); shares its memory with `source` */
+    float *source, *plane[2]; /* float images; between resampling and pen width */
+    float *weights_h;         /* (lattice_h, h in whole tiles) */
+    float *weights_w;         /* (lattice_w, row_stride) */
+    float *lattice;           /* (lattice_h, lattice_stride): K x values, K y values */
+    float *spread;            /* (h, lattice_stride) */
+    float *moves;             /* (4, row_stride): x, y of a row, x, y of the next */
+    float *part_x, *part_y;   /* (row_stride): fractional parts of a row's places */
+    int32_t *place;           /* (row_stride): offsets of the upper left pixels */
+    uint32_t *words;
+} augment_scratch;
+
+static int augment_tiles(int n) {
+    return (n + 31) / 32 * 32;
+}
+
+static augment_scratch augment_carve(float *memory, int h, int w, float sigma) {
+    augment_scratch s = {.h = h, .w = w, .stride = (w + 18) / 16 * 16};
+    const float step = mc_augment_lattice_step(sigma);
+    const size_t plane = (size_t)(h + 3) * s.stride;
+    s.row_stride = augment_tiles(w);
+    s.lattice_h = mc_augment_lattice_size(h, step);
+    s.lattice_w = mc_augment_lattice_size(w, step);
+    s.lattice_stride = augment_tiles(2 * s.lattice_w);
+    s.pairs = (uint16_t *)memory;
+    s.source = memory + s.stride + 1;
+    s.plane[0] = s.source + plane;
+    s.plane[1] = s.plane[0] + plane;
+    s.weights_w = memory + 3 * plane;
+    s.weights_h = s.weights_w + (size_t)s.lattice_w * s.row_stride;
+    s.lattice = s.weights_h + (size_t)s.lattice_h * augment_tiles(h);
+    s.spread = s.lattice + (size_t)s.lattice_h * s.lattice_stride;
+    s.moves = s.spread + (size_t)h * s.lattice_stride;
+    s.part_x = s.moves + 4 * s.row_stride;
+    s.part_y = s.part_x + s.row_stride;
+    s.place = (int32_t *)(s.part_y + s.row_stride);
+    s.words = (uint32_t *)(s.place + s.row_stride);
+    return s;
+}
+
+#define PHILOX_ROUND                                                                               \
+    {                                                                                              \
+        const uint64_t p = (uint64_t)MC_PHILOX_M0 * a, q = (uint64_t)MC_PHILOX_M1 * c;             \
+        a = (uint32_t)(q >> 32) ^ b ^ k0;                                                          \
+        c = (uint32_t)(p >> 32) ^ d ^ k1;                                                          \
+        b = (uint32_t)q;                                                                           \
+        d = (uint32_t)p;                                                                           \
+        k0 += MC_PHILOX_W0;                                                                        \
+        k1 += MC_PHILOX_W1;                                                                        \
+    }
+
+/* 16 blocks of random numbers side by side: out[16 w + i] is word w of block `block` + i. */
+static void augment_random(uint64_t seed, uint32_t block, const uint32_t tail[3],
+                           uint32_t *restrict out) {
+    const uint32_t t0 = tail[0], t1 = tail[1], t2 = tail[2];
+    for (uint32_t i = 0; i < 16; i++) {
+        uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+        uint32_t a = block + i, b = t0, c = t1, d = t2;
+        PHILOX_ROUND PHILOX_ROUND PHILOX_ROUND PHILOX_ROUND PHILOX_ROUND PHILOX_ROUND PHILOX_ROUND
+            PHILOX_ROUND PHILOX_ROUND PHILOX_ROUND out[i] = a;
+        out[16 + i] = b;
+        out[32 + i] = c;
+        out[48 + i] = d;
+    }
+}
+
+/* weights[k][i] = exp(-(i - x_k)^2 / (2 sigma^2)) for lattice point k at x_k, but at least
+ * exp(-16) = 1e-7: too little to matter, and far from the denormal numbers that slow products. */
+static void augment_gaussians(float *restrict weights, int n, int size, float step, float sigma) {
+    const float scale = -0.5f / (sigma * sigma);
+    const int stride = augment_tiles(n);
+    for (int k = 0; k < size; k++) {
+        const float x = 0.5f * (float)(n - 1) + ((float)k - 0.5f * (float)(size - 1)) * step;
+        for (int i = 0; i < stride; i++) {
+            const float d = (float)i - x, z = scale * d * d;
+            weights[(size_t)k * stride + i] = loop_exp(MC_MAX(z, -16.0f));
+        }
+    }
+}
+
+/* out[r][j] = sum over k of a[r][k a_stride] b[k b_stride + j], 4 rows, columns in whole tiles. */
+static void augment_product(const float *const a[4], int a_stride, int size, const float *b,
+                            int b_stride, float *const out[4], int columns) {
+    for (int j = 0; j < columns; j += 2 * VW) {
+        vf s00 = vzero(), s01 = vzero(), s10 = vzero(), s11 = vzero();
+        vf s20 = vzero(), s21 = vzero(), s30 = vzero(), s31 = vzero();
+        for (int k = 0; k < size; k++) {
+            const float *row = b + (size_t)k * b_stride + j;
+            const vf b0 = vload(row), b1 = vload(row + VW);
+            const size_t at = (size_t)k * a_stride;
+            const vf a0 = vset(a[0][at]), a1 = vset(a[1][at]);
+            const vf a2 = vset(a[2][at]), a3 = vset(a[3][at]);
+            s00 = vfma(a0, b0, s00), s01 = vfma(a0, b1, s01);
+            s10 = vfma(a1, b0, s10), s11 = vfma(a1, b1, s11);
+            s20 = vfma(a2, b0, s20), s21 = vfma(a2, b1, s21);
+            s30 = vfma(a3, b0, s30), s31 = vfma(a3, b1, s31);
+        }
+        vstore(out[0] + j, s00), vstore(out[0] + j + VW, s01);
+        vstore(out[1] + j, s10), vstore(out[1] + j + VW, s11);
+        vstore(out[2] + j, s20), vstore(out[2] + j + VW, s21);
+        vstore(out[3] + j, s30), vstore(out[3] + j + VW, s31);
+    }
+}
+
+/* Draw the lattice and spread it over the rows. Word k K + l moves lattice point (k, l): its lower
+ * half in x, its upper half in y, each uniform in alpha (-1, 1) and scaled so that the field's
+ * variance is that of one random vector per pixel, smoothed by a Gaussian of sum 1. */
+static void augment_field(const augment_scratch *s, const mc_augment *options, uint64_t seed,
+                          const uint32_t tail[3]) {
+    const float sigma = options->elastic_sigma, step = mc_augment_lattice_step(sigma);
+    const int rows = s->lattice_h, columns = s->lattice_w, stride = s->lattice_stride;
+    for (int i = 0; i < rows * columns; i += 64)
+        augment_random(seed, MC_AUGMENT_FIELD_BLOCK + (uint32_t)i / 4, tail, s->words + i);
+    const float unit = options->elastic_alpha * 0.159154943f * step / (sigma * sigma) / 32768.0f;
+    for (int k = 0; k < rows; k++) {
+        const uint32_t *restrict word = s->words + (size_t)k * columns;
+        float *restrict x = s->lattice + (size_t)k * stride, *restrict y = x + columns;
+        for (int l = 0; l < columns; l++) x[l] = ((float)(word[l] & 0xffff) - 32767.5f) * unit;
+        for (int l = 0; l < columns; l++) y[l] = ((float)(word[l] >> 16) - 32767.5f) * unit;
+        for (int l = columns; l < stride - columns; l++) y[l] = 0.0f;
+    }
+    augment_gaussians(s->weights_w, s->w, columns, step, sigma);
+    if (s->h != s->w) augment_gaussians(s->weights_h, s->h, rows, step, sigma);
+    const float *weights = s->h == s->w ? s->weights_w : s->weights_h;
+    for (int i = 0; i < s->h; i += 4) {
+        const float *a[4];
+        float *out[4];
+        for (int r = 0; r < 4; r++) { /* surplus rows repeat the last */
+            const int row = i + r < s->h ? i + r : s->h - 1;
+            a[r] = weights + row;
+            out[r] = s->spread + (size_t)row * stride;
+        }
+        augment_product(a, augment_tiles(s->h), rows, s->lattice, stride, out, stride);
+    }
+}
+
+/* Displacements of image rows i and i + 1 into s->moves. */
+static void augment_move_rows(const augment_scratch *s, int i) {
+    const float *first = s->spread + (size_t)i * s->lattice_stride;
+    const float *second = i + 1 < s->h ? first + s->lattice_stride : first;
+    const float *a[4] = {first, first + s->lattice_w, second, second + s->lattice_w};
+    float *out[4];
+    for (int r = 0; r < 4; r++) out[r] = s->moves + (size_t)r * s->row_stride;
+    augment_product(a, 1, s->lattice_w, s->weights_w, s->row_stride, out, s->row_stride);
+}
+
+/* Where the pixels of row i come from: s->place, s->part_x, s->part_y. Coordinates count from
+ * pixel (-1, -1) and are clamped to the border; the comparisons send NaN there, too. */
+static void augment_places(const augment_scratch *s, const mc_distortion *d, int i,
+                           const float *restrict moves) {
+    const float ax = d->matrix[0], x0 = d->matrix[1] * (float)i + d->offset[0] + 1.0f;
+    const float ay = d->matrix[2], y0 = d->matrix[3] * (float)i + d->offset[1] + 1.0f;
+    const float most_x = (float)(s->w + 1), most_y = (float)(s->h + 1);
+    const float *restrict move_x = moves, *restrict move_y = moves + s->row_stride;
+    float *restrict part_x = s->part_x, *restrict part_y = s->part_y;
+    int32_t *restrict place = s->place;
+    const int stride = s->stride;
+    for (int j = 0; j < s->row_stride; j++) {
+        float x = x0 + ax * (float)j + move_x[j];
+        float y = y0 + ay * (float)j + move_y[j];
+        x = x > 0.0f ? x : 0.0f;
+        y = y > 0.0f ? y : 0.0f;
+        x = x < most_x ? x : most_x;
+        y = y < most_y ? y : most_y;
+        const int column = (int)x, row = (int)y;
+        part_x[j] = x - (float)column;
+        part_y[j] = y - (float)row;
+        place[j] = row * stride + column;
+    }
+}
+
+/* The four pixels of each place of a row, as bytes: upper left, lower left, upper right, lower
+ * right. */
+static void augment_fetch(const uint16_t *pairs, const int32_t *place, uint32_t *quads, int n) {
+#ifdef __AVX2__
+    for (int j = 0; j < n; j += 8)
+        _mm256_storeu_si256((__m256i *)(quads + j),
+                            _mm256_i32gather_epi32((const int *)pairs,
+                                                   _mm256_loadu_si256((const __m256i *)(place + j)),
+                                                   2));
+#else
+    for (int j = 0; j < n; j++) {
+        const uint16_t *pair = pairs + place[j];
+        quads[j] = pair[0] | (uint32_t)pair[1] << 16;
+    }
+#endif
+}
+
+static void augment_sample_bytes(const augment_scratch *s, float *restrict out) {
+    const float *restrict part_x = s->part_x, *restrict part_y = s->part_y;
+    uint32_t *quads = s->words;
+    augment_fetch(s->pairs, s->place, quads, s->row_stride);
+    for (int j = 0; j < s->w; j++) {
+        const int32_t quad = (int32_t)quads[j];
+        const float a = (float)(quad & 255), c = (float)((quad >> 8) & 255);
+        const float b = (float)((quad >> 16) & 255), d = (float)((quad >> 24) & 255);
+        const float upper = a + part_x[j] * (b - a), lower = c + part_x[j] * (d - c);
+        out[j] = (upper + part_y[j] * (lower - upper)) * (1.0f / 255.0f);
+    }
+}
+
+static void augment_sample_floats(const augment_scratch *s, float *restrict out) {
+    const float *origin = s->source - s->stride - 1;
+    for (int j = 0; j < s->w; j++) {
+        const float *p = origin + s->place[j], *q = p + s->stride;
+        const float upper = p[0] + s->part_x[j] * (p[1] - p[0]);
+        const float lower = q[0] + s->part_x[j] * (q[1] - q[0]);
+        out[j] = upper + s->part_y[j] * (lower - upper);
+    }
+}
+
+/* One channel of a uint8 image as pairs of pixels, with their border of zeros. */
+static void augment_load_pairs(const augment_scratch *s, const uint8_t *restrict image,
+                               int channels) {
+    const int h = s->h, w = s->w;
+    const size_t step = (size_t)w * channels;
+    uint16_t *restrict pair = s->pairs;
+    memset(pair, 0, (size_t)s->stride * sizeof *pair);
+    for (int j = 0; j < w; j++) pair[j + 1] = (uint16_t)(image[(size_t)j * channels] << 8);
+    for (int row = 0; row < h; row++, image += step) {
+        pair += s->stride;
+        pair[0] = pair[w + 1] = pair[w + 2] = 0;
+        const uint8_t *restrict below = image + step;
+        if (row == h - 1)
+            for (int j = 0; j < w; j++) pair[j + 1] = image[(size_t)j * channels];
+        else if (channels == 1)
+            for (int j = 0; j < w; j++) pair[j + 1] = (uint16_t)(image[j] | below[j] << 8);
+        else
+            for (int j = 0; j < w; j++)
+                pair[j + 1] = (uint16_t)(image[j * channels] | below[j * channels] << 8);
+    }
+    memset(pair + s->stride, 0, (size_t)s->stride * sizeof *pair);
+}
+
+static void augment_clear_border(const augment_scratch *s, float *plane) {
+    const int stride = s->stride;
+    memset(plane - stride - 1, 0, (size_t)stride * sizeof *plane);
+    memset(plane + (ptrdiff_t)s->h * stride - 1, 0, (size_t)stride * 2 * sizeof *plane);
+    for (int i = 0; i < s->h; i++) {
+        float *row = plane + (ptrdiff_t)i * stride;
+        row[-1] = row[s->w] = row[s->w + 1] = 0.0f;
+    }
+}
+
+/* One channel as floats. */
+static void augment_load_plane(const augment_scratch *s, const void *image, int is_uint8,
+                               int channels, int channel, float *restrict plane) {
+    for (int i = 0; i < s->h; i++, plane += s->stride) {
+        const size_t at = (size_t)i * s->w * channels + channel;
+        if (is_uint8) {
+            const uint8_t *restrict in = (const uint8_t *)image + at;
+            for (int j = 0; j < s->w; j++) plane[j] = (float)in[j * channels] / 255.0f;
+        } else {
+            const float *restrict in = (const float *)image + at;
+            for (int j = 0; j < s->w; j++) plane[j] = in[j * channels];
+        }
+    }
+}
+
+/* One row of the pen made `share` pixels wider on each side (thinner if negative), share -1 .. 1:
+ * that share of the way to the greatest (least) value nearby. Nearby is halfway between the square
+ * and the cross of the 8 and 4 neighbours, so that edges of all directions move alike. Between two
+ * levels an edge of ink is a ramp, so a share of the way is a shift by that share of a pixel. */
+static void augment_grow_row(const float *row, int stride, int w, float share,
+                             float *restrict out) {
+    const float *above = row - stride, *below = row + stride;
+    if (share > 0) {
+        for (int j = 0; j < w; j++) {
+            const float here = MC_MAX(MC_MAX(row[j - 1], row[j + 1]), row[j]);
+            const float cross = MC_MAX(MC_MAX(above[j], below[j]), here);
+            const float left = MC_MAX(above[j - 1], below[j - 1]);
+            const float right = MC_MAX(above[j + 1], below[j + 1]);
+            const float square = MC_MAX(MC_MAX(left, right), cross);
+            out[j] = row[j] + share * (0.5f * (cross + square) - row[j]);
+        }
+    } else {
+        for (int j = 0; j < w; j++) {
+            const float here = MC_MIN(MC_MIN(row[j - 1], row[j + 1]), row[j]);
+            const float cross = MC_MIN(MC_MIN(above[j], below[j]), here);
+            const float left = MC_MIN(above[j - 1], below[j - 1]);
+            const float right = MC_MIN(above[j + 1], below[j + 1]);
+            const float square = MC_MIN(MC_MIN(left, right), cross);
+            out[j] = row[j] - share * (0.5f * (cross + square) - row[j]);
+        }
+    }
+}
+
+/* Whole pixels of pen width, plane to plane; what is left to do is returned, -1 .. 1. */
+static float augment_grow_whole(const augment_scratch *s, float grow, float **plane) {
+    while (grow > 1.0f || grow < -1.0f) {
+        const float share = grow > 0 ? 1.0f : -1.0f;
+        float *next = *plane == s->plane[0] ? s->plane[1] : s->plane[0];
+        augment_clear_border(s, next);
+        for (int i = 0; i < s->h; i++)
+            augment_grow_row(*plane + (ptrdiff_t)i * s->stride, s->stride, s->w, share,
+                             next + (ptrdiff_t)i * s->stride);
+        *plane = next;
+        grow -= share;
+    }
+    return grow;
+}
+
+static void augment_resample(const augment_scratch *s, const mc_augment *options,
+                             const mc_distortion *distortion, int from_bytes, float *plane) {
+    const int elastic = options->elastic_alpha != 0;
+    if (!elastic) memset(s->moves, 0, 4 * (size_t)s->row_stride * sizeof *s->moves);
+    for (int i = 0; i < s->h; i++) {
+        if (elastic && i % 2 == 0) augment_move_rows(s, i);
+        augment_places(s, distortion, i, s->moves + (size_t)(i % 2) * 2 * s->row_stride);
+        float *row = plane + (ptrdiff_t)i * s->stride;
+        if (from_bytes)
+            augment_sample_bytes(s, row);
+        else
+            augment_sample_floats(s, row);
+    }
+}
+
+/* One channel of an image through all but erasing and noise, to out[.. * channels]. */
+static void augment_channel(const augment_scratch *s, const mc_augment *options,
+                            const mc_distortion *distortion, int geometric, const void *image,
+                            int is_uint8, int channels, int channel, float *out) {
+    float *plane = s->plane[0];
+    if (geometric) {
+        if (is_uint8) {
+            augment_load_pairs(s, (const uint8_t *)image + channel, channels);
+        } else {
+            augment_clear_border(s, s->source);
+            augment_load_plane(s, image, 0, channels, channel, s->source);
+        }
+        augment_resample(s, options, distortion, is_uint8, plane);
+    } else {
+        augment_load_plane(s, image, is_uint8, channels, channel, plane);
+    }
+    float grow = distortion->grow;
+    if (grow != 0) {
+        augment_clear_border(s, plane);
+        grow = augment_grow_whole(s, grow, &plane);
+    }
+    for (int i = 0; i < s->h; i++) {
+        const float *row = plane + (ptrdiff_t)i * s->stride;
+        float *to = out + (size_t)i * s->w * channels + channel;
+        float *at = channels == 1 ? to : s->part_x;
+        if (grow != 0)
+            augment_grow_row(row, s->stride, s->w, grow, at);
+        else
+            memcpy(at, row, (size_t)s->w * sizeof *at);
+        if (channels > 1)
+            for (int j = 0; j < s->w; j++) to[(size_t)j * channels] = at[j];
+    }
+}
+
+/* Nearly normal noise, bounded: the sum of the four bytes of word i, centred, for value i. */
+static void augment_noise(uint64_t seed, const uint32_t tail[3], float noise, uint32_t *words,
+                          size_t n, float *restrict out) {
+    const float unit = noise / 147.801218f; /* standard deviation of the sum */
+    for (size_t start = 0; start < n; start += 64) {
+        const size_t count = n - start < 64 ? n - start : 64;
+        augment_random(seed, MC_AUGMENT_NOISE_BLOCK + (uint32_t)(start / 4), tail, words);
+        float *restrict to = out + start;
+        for (size_t j = 0; j < count; j++) {
+            const uint32_t v = words[j];
+            const int sum = (int)((v & 255) + (v >> 8 & 255) + (v >> 16 & 255) + (v >> 24)) - 510;
+            const float x = to[j] + unit * (float)sum;
+            to[j] = MC_MIN(MC_MAX(x, 0.0f), 1.0f);
+        }
+    }
+}
+
+static void augment_erase(const mc_distortion *d, int w, int channels, float *out) {
+    for (int i = 0; i < d->erase_height; i++)
+        memset(out + ((size_t)(d->erase_top + i) * w + d->erase_left) * channels, 0,
+               (size_t)d->erase_width * channels * sizeof *out);
+}
+
+static void augment_image(const mc_augment *options, const void *image, int is_uint8, int h, int w,
+                          int channels, uint64_t seed, uint32_t epoch, uint64_t index, float *out,
+                          float *scratch) {
+    const size_t n = (size_t)h * w * channels;
+    mc_distortion distortion;
+    uint32_t tail[3];
+    mc_augment_counter(epoch, index, tail);
+    mc_augment_draw(options, h, w, seed, epoch, index, &distortion);
+    const int elastic = options->elastic_alpha != 0;
+    const int geometric = elastic || options->rotation != 0 || options->scale != 0 ||
+                          options->aspect != 0 || options->shear != 0 || options->shift != 0;
+    const augment_scratch s = augment_carve(scratch, h, w, options->elastic_sigma);
+    if (elastic) augment_field(&s, options, seed, tail);
+    if (geometric || distortion.grow != 0)
+        for (int c = 0; c < channels; c++)
+            augment_channel(&s, options, &distortion, geometric, image, is_uint8, channels, c, out);
+    else if (is_uint8)
+        for (size_t i = 0; i < n; i++) out[i] = (float)((const uint8_t *)image)[i] / 255.0f;
+    else
+        memcpy(out, image, n * sizeof *out);
+    augment_erase(&distortion, w, channels, out);
+    if (options->noise != 0) augment_noise(seed, tail, options->noise, s.words, n, out);
+}
