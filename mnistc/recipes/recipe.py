@@ -1,0 +1,150 @@
+"""What a recipe is, and how it is followed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mnistc.augment import Augment
+from mnistc.callbacks import Callback
+from mnistc.history import History
+from mnistc.layers import Layer, Shape
+from mnistc.model import PathLike, Sequential
+from mnistc.optimizers import Adam, Optimizer
+from mnistc.schedules import Constant, Schedule
+
+if TYPE_CHECKING:
+    from mnistc.datasets import Dataset
+
+Images = npt.NDArray[np.uint8]
+Build = Callable[[Shape, int], list[Layer]]
+Prepare = Callable[["Dataset", int], tuple[Images, npt.NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a recipe made.
+
+    Attributes
+    ----------
+    network : Sequential
+    history : History
+    seconds : float
+        Of training, without loading data and without a last evaluation.
+    """
+
+    network: Sequential
+    history: History
+    seconds: float
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        return self.seconds / max(len(self.history.epochs), 1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training that anyone can repeat: the network, the data and every setting.
+
+    Attributes
+    ----------
+    name, description : str
+    build : callable
+        From an input shape and a number of classes to layers.
+    dataset : str
+        The dataset that it is meant for, and that `expected` speaks of.
+    epochs, batch_size, optimizer, schedule, loss, label_smoothing, augment, ema
+        As in `Sequential.fit`.
+    prepare : callable, optional
+        From the training set and a seed to images and labels, where more than the set itself
+        is trained on.
+    expected : str
+        Accuracy and time that were measured.
+    """
+
+    name: str
+    description: str
+    build: Build
+    dataset: str = "mnist"
+    epochs: int = 10
+    batch_size: int = 128
+    optimizer: Optimizer = field(default_factory=Adam)
+    schedule: Schedule = field(default_factory=Constant)
+    loss: str = "softmax_cross_entropy"
+    label_smoothing: float = 0.0
+    augment: Augment | None = None
+    ema: float = 0.0
+    prepare: Prepare | None = None
+    expected: str = ""
+
+    def network(
+        self, input_shape: Shape = (28, 28, 1), classes: int = 10, seed: int = 0
+    ) -> Sequential:
+        """The network of this recipe before training."""
+        return Sequential(self.build(input_shape, classes), input_shape, seed)
+
+    def train(
+        self,
+        data: Dataset,
+        *,
+        validation: Dataset | None = None,
+        epochs: int | None = None,
+        seed: int = 0,
+        n_threads: int = 0,
+        callbacks: Iterable[Callback] = (),
+        resume: PathLike | None = None,
+        verbose: int = 1,
+        network: Sequential | None = None,
+    ) -> Result:
+        """Follow the recipe.
+
+        Parameters
+        ----------
+        data : Dataset
+            To train on.
+        validation : Dataset, optional
+            Evaluated after each epoch; it changes nothing of the result.
+        epochs : int, optional
+            In place of the recipe's own number.
+        seed, n_threads, callbacks, resume, verbose
+            As in `Sequential.fit`.
+        network : Sequential, optional
+            Made by `network`; give it to keep hold of it when the training is interrupted.
+        """
+        if network is None:
+            network = self.network_for(data, seed)
+        images, labels = (
+            (data.images, data.labels) if self.prepare is None else self.prepare(data, seed)
+        )
+        began = time.perf_counter()
+        history = network.fit(
+            images,
+            labels,
+            epochs=self.epochs if epochs is None else epochs,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            loss=self.loss,
+            label_smoothing=self.label_smoothing,
+            augment=self.augment,
+            ema=self.ema,
+            validation_data=None if validation is None else (validation.images, validation.labels),
+            callbacks=list(callbacks),
+            seed=seed,
+            n_threads=n_threads,
+            resume=resume,
+            verbose=verbose,
+        )
+        return Result(network, history, time.perf_counter() - began)
+
+    def network_for(self, data: Dataset, seed: int = 0) -> Sequential:
+        """The network before training, with the input and the classes that `data` has."""
+        height, width, channels = (*data.images.shape[1:], 1)[:3]
+        network = self.network((height, width, channels), len(data.class_names), seed)
+        network.metadata.update(name=self.name, labels=list(data.class_names), license="MIT")
+        return network
