@@ -51,11 +51,7 @@ def encode_tensor(array: F32, dtype: str, encoding: str, where: str) -> dict[str
         stored = np.rint(array / scale).astype(np.int8)
         entry |= {"scale": shortest(scale), "axis": array.ndim - 1}
     else:
-        with np.errstate(over="ignore"):
-            stored = array.astype(DTYPES[dtype])
-        if not np.isfinite(stored).all():
-            largest = float(np.abs(array).max())
-            raise ValueError(f"{where} holds {largest:g}, too large for float16 (65504)")
+        stored = _as_float(array, DTYPES[dtype], where)
     if encoding == "base64":
         entry["data"] = base64.b64encode(stored.tobytes()).decode("ascii")
     elif dtype == "i8":
@@ -63,6 +59,25 @@ def encode_tensor(array: F32, dtype: str, encoding: str, where: str) -> dict[str
     else:
         entry["data"] = shortest(stored.astype(np.float32))
     return entry
+
+
+def stored_float(array: F32, quantize: str | None, where: str) -> npt.NDArray[Any]:
+    """`array` as float32, or as float16 if it is a kernel and `quantize` says so.
+
+    For the formats that have no integers with a scale for each channel.
+    """
+    if quantize not in (None, "float16"):
+        raise ValueError(f"quantize must be None or 'float16' here, got {short(quantize)}")
+    return _as_float(array, DTYPES[dtype_for(array.shape, quantize)], where)
+
+
+def _as_float(array: F32, dtype: np.dtype[Any], where: str) -> npt.NDArray[Any]:
+    with np.errstate(over="ignore"):
+        stored = array.astype(dtype)
+    if not np.isfinite(stored).all():
+        largest = float(np.abs(array).max())
+        raise ValueError(f"{where} holds {largest:g}, too large for float16 (65504)")
+    return stored
 
 
 def channel_scales(array: F32) -> F32:
