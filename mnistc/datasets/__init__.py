@@ -8,15 +8,25 @@ from functools import lru_cache
 from pathlib import Path
 
 from mnistc.datasets import mnist, paths, pendigits, synthetic
-from mnistc.datasets.dataset import Dataset
+from mnistc.datasets.dataset import Dataset, StrokeSet
 from mnistc.datasets.download import data_folder, download, is_online
+from mnistc.datasets.synthetic import strokes as synthetic_strokes
 
 NAMES = ("mnist", "fashion_mnist", "pendigits", "synthetic")
 OFFLINE_NOTICE = (
     "MNIST is not at hand and cannot be downloaded: using the built-in synthetic digits instead"
 )
 
-__all__ = ["NAMES", "Dataset", "data_folder", "fetch", "find", "load"]
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "StrokeSet",
+    "data_folder",
+    "fetch",
+    "find",
+    "load",
+    "synthetic_strokes",
+]
 
 
 def load(

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from mnistc import strokes as _strokes
 from mnistc.errors import FormatError
 
 DIGITS = tuple("0123456789")
 
-__all__ = ["DIGITS", "Dataset", "held_out"]
+__all__ = ["DIGITS", "Dataset", "StrokeSet", "held_out"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,38 @@ class Dataset:
             f"<Dataset {self.name}: {len(self):,} images {self.images.shape[1:]}, "
             f"{len(self.class_names)} classes>"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class StrokeSet:
+    """Drawings with their labels and, where known, their writers.
+
+    Attributes
+    ----------
+    strokes : list of n drawings
+        Each a list of float64 arrays of shape (n_points, 2), y growing downwards.
+    labels : ndarray of shape (n,), uint8
+    writers : ndarray of shape (n,), int64
+        A number for each writer, 0 where unknown.
+    """
+
+    strokes: list[list[NDArray[np.float64]]]
+    labels: NDArray[np.uint8]
+    writers: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.strokes)
+
+    def select(self, which: ArrayLike) -> StrokeSet:
+        """The drawings at these indices, or where a mask is true."""
+        chosen = np.arange(len(self))[np.asarray(which)]
+        return StrokeSet(
+            [self.strokes[i] for i in chosen], self.labels[chosen], self.writers[chosen]
+        )
+
+    def images(self, pen_width: float | ArrayLike = _strokes.PEN_WIDTH) -> NDArray[np.uint8]:
+        """Render the drawings: uint8 of shape (n, 28, 28), ink 255."""
+        return np.rint(_strokes.rasterize_many(self.strokes, pen_width) * 255).astype(np.uint8)
 
 
 def held_out(

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from mnistc import strokes as _strokes
 from mnistc.datasets import files
-from mnistc.datasets.dataset import DIGITS, Dataset
+from mnistc.datasets.dataset import DIGITS, Dataset, StrokeSet
 from mnistc.datasets.download import SOURCES, fetch_file
 from mnistc.errors import FormatError
 
@@ -34,38 +32,6 @@ __all__ = [
     "parse_unipen",
     "writer_split",
 ]
-
-
-@dataclass(frozen=True, eq=False)
-class StrokeSet:
-    """Drawings with their labels and, where known, their writers.
-
-    Attributes
-    ----------
-    strokes : list of n drawings
-        Each a list of float64 arrays of shape (n_points, 2), y growing downwards.
-    labels : ndarray of shape (n,), uint8
-    writers : ndarray of shape (n,), int64
-        A number for each writer, 0 where unknown.
-    """
-
-    strokes: list[list[NDArray[np.float64]]]
-    labels: NDArray[np.uint8]
-    writers: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.strokes)
-
-    def select(self, which: ArrayLike) -> StrokeSet:
-        """The drawings at these indices, or where a mask is true."""
-        chosen = np.arange(len(self))[np.asarray(which)]
-        return StrokeSet(
-            [self.strokes[i] for i in chosen], self.labels[chosen], self.writers[chosen]
-        )
-
-    def images(self, pen_width: float | ArrayLike = _strokes.PEN_WIDTH) -> NDArray[np.uint8]:
-        """Render the drawings: uint8 of shape (n, 28, 28), ink 255."""
-        return np.rint(_strokes.rasterize_many(self.strokes, pen_width) * 255).astype(np.uint8)
 
 
 def load_strokes(data_dir: str | Path | None = None, *, download: bool = True) -> StrokeSet:
