@@ -128,13 +128,17 @@ def grow(image: Array, pixels: float) -> Array:
     """Pen edges moved outwards (inwards if negative) by that many pixels."""
     while pixels != 0:
         share = np.clip(pixels, -1, 1)
-        pick = np.max if share > 0 else np.min
         h, w = image.shape
         padded = np.pad(image, 1)
         near = {(i, j): padded[i : i + h, j : j + w] for i in range(3) for j in range(3)}
-        cross = pick([v for (i, j), v in near.items() if i == 1 or j == 1], axis=0)
-        square = pick(list(near.values()), axis=0)
-        image = image + abs(share) * ((cross + square) / 2 - image)
+        cross = [v for (i, j), v in near.items() if i == 1 or j == 1]
+        most = (np.max(cross, axis=0) + np.max(list(near.values()), axis=0)) / 2
+        least = (np.min(cross, axis=0) + np.min(list(near.values()), axis=0)) / 2
+        soft = image + abs(share) * ((most if share > 0 else least) - image)
+        depth = np.clip(most + image + least - 1 + share, 0, 1)
+        sharp = min(3 * abs(share), 1)
+        moved = (1 - sharp) * soft + sharp * depth
+        image = np.maximum(moved, image if share > 0 else 0.6 * soft)
         pixels -= share
     return image
 
