@@ -1,0 +1,109 @@
+/* kernels.h - the table of hot loops that every instruction set fills in.
+ *
+ * Shapes: a `panel` is a block of `cols` columns of a weight matrix, packed as one row of biases
+ * followed by n_taps rows, each `cols` floats, zero-padded. `position` and `tap` are offsets in
+ * floats: the value that tap t sees at position p is x[position[p] + tap[t]]. That one idea serves
+ * dense layers (positions are images), convolutions (pixels) and their input gradients.
+ * No kernel allocates, and none reads or writes outside the lengths it is given.
+ */
+#ifndef MNISTC_KERNELS_H
+#define MNISTC_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../mnistc.h"
+
+enum { MC_MAX_COLS = 32 }; /* largest panel width of any table */
+
+/* One step of an optimiser, over a run of parameters. */
+typedef struct {
+    float rate;           /* learning rate, bias correction included for Adam */
+    float decay;          /* added to the gradient as decay * weight */
+    float shrink;         /* weight *= shrink first (decoupled decay); 1 for none */
+    float scale;          /* gradient *= scale first (clipping) */
+    float momentum;       /* SGD */
+    int nesterov;
+    float beta_1, beta_2, epsilon; /* Adam; epsilon scaled to the bias correction */
+} mc_step;
+
+struct mc_kernels {
+    const char *name;
+    int cols; /* columns of a panel */
+    int lane; /* floats per vector: what the loops are unrolled around */
+
+    /* out[p * out_stride + c] = bias[c] + sum_t x[position[p] + tap[t]] * panel[t][c],
+     * c < n_cols; negative results become 0 if relu. */
+    void (*dot_panel)(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
+                      int n_taps, const float *panel, int relu, float *out, ptrdiff_t out_stride,
+                      int n_cols);
+    /* dw[t * dw_stride + c] += sum_p x[position[p] + tap[t]] * dy[p * cols + c], c < n_cols. */
+    void (*outer_panel)(const float *x, const int32_t *position, int n_positions,
+                        const int32_t *tap, int n_taps, const float *dy, float *dw,
+                        ptrdiff_t dw_stride, int n_cols);
+    /* sum[j] += sum_i value[i] * rows[offset[i] + j], j < length: the sparse workhorse. */
+    void (*row_sum)(const float *rows, const int32_t *offset, const float *value, int n, float *sum,
+                    int length);
+    /* The winners of 2x2 windows: in (n_windows * 4, cols), the four positions of a window in
+     * order; y[w * stride + c] = largest, winner[w * stride + c] its index (the first of equals).
+     * winner may be NULL. */
+    void (*pool_windows)(const float *in, int n_windows, int n_cols, int relu, float *y,
+                         uint8_t *winner, ptrdiff_t stride);
+
+    /* In place, n values; softmax: rows of `width`. */
+    void (*activate)(mc_activation activation, float *y, size_t n, size_t width);
+    /* dy *= f'(x), told from y = f(x). */
+    void (*deactivate)(mc_activation activation, const float *y, float *dy, size_t n, size_t width);
+    /* z (n, width) -> y, and dy = weight * d(loss)/d(z). Targets: classes or (n, width) floats.
+     * Returns the sum of weighted losses and counts the right ones. */
+    double (*loss)(mc_loss loss, mc_activation last, float smoothing, float *z, size_t n,
+                   size_t width, const int32_t *classes, const float *targets,
+                   const float *weights, float scale, float *dy, int64_t *correct);
+
+    void (*from_uint8)(const uint8_t *in, float *out, size_t n);
+    void (*add)(float *sum, const float *x, size_t n);
+    /* gradient[i] = sum over lanes of lanes[l * lane_stride + i], lanes in order. */
+    void (*reduce)(const float *lanes, ptrdiff_t lane_stride, int n_lanes, float *gradient,
+                   size_t n);
+    double (*square_sum)(const float *x, size_t n);
+    void (*sgd)(const mc_step *step, float *weight, float *velocity, const float *gradient,
+                size_t n);
+    void (*adam)(const mc_step *step, float *weight, float *m, float *v, const float *gradient,
+                 size_t n);
+    void (*blend)(float *average, const float *x, float share, size_t n);
+
+    /* Batch normalisation over rows (n, channels).
+     * moments: sum[c] += x - shift, square[c] += (x - shift)^2. */
+    void (*norm_moments)(const float *x, const float *shift, size_t n, size_t channels, float *sum,
+                         float *square);
+    /* y = max(x * scale + offset, 0 if relu). */
+    void (*norm_apply)(const float *x, const float *scale, const float *offset, size_t n,
+                       size_t channels, int relu, float *y);
+    /* sum[c] += dy, product[c] += dy * (x - mean) * inverse_std. */
+    void (*norm_sums)(const float *x, const float *dy, const float *mean, const float *inverse_std,
+                      size_t n, size_t channels, float *sum, float *product);
+    /* dx = a * dy + b * x + c, per channel. */
+    void (*norm_gradient)(const float *x, const float *dy, const float *a, const float *b,
+                          const float *c, size_t n, size_t channels, float *dx);
+
+    /* Depthwise convolution on a padded image; out and dy are (n_positions, channels). */
+    void (*depthwise)(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
+                      int n_taps, const float *weight, const float *bias, int channels, float *out);
+    void (*depthwise_gradient)(const float *x, const int32_t *position, int n_positions,
+                               const int32_t *tap, int n_taps, const float *weight,
+                               const float *dy, int channels, float *dw, float *dx);
+#ifdef MC_HAVE_AUGMENT
+    void (*augment_image)(const mc_augment *options, const void *image, int is_uint8, int height,
+                          int width, int channels, uint64_t seed, uint32_t epoch, uint64_t index,
+                          float *out, float *scratch);
+#endif
+};
+
+extern const mc_kernels mc_kernels_ref, mc_kernels_baseline;
+#if defined(__x86_64__)
+extern const mc_kernels mc_kernels_avx2, mc_kernels_avx512, mc_kernels_amx;
+#elif defined(__aarch64__)
+extern const mc_kernels mc_kernels_neon;
+#endif
+
+#endif

@@ -1,0 +1,334 @@
+/* loops.h - the elementwise loops, in plain C that compilers turn into the vectors of whichever
+ * instruction set includes this file. Sums run in a fixed order, so results do not depend on how
+ * a loop is split. PANEL_COLS is the panel width of the table.
+ */
+
+/* exp(x) to 2 units in the last place: x = n log 2 + r, a polynomial of degree 6 in r
+ * (Taylor coefficients; |r| <= log(2) / 2 leaves a relative error below 1.2e-7), 2^n by exponent
+ * bits. Branch-free, so that loops over it vectorise. */
+static inline float loop_exp(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    x = x > 88.0f ? 88.0f : x;
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    const float shifted = x * 1.44269504f + magic;
+    const float n = shifted - magic;
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.0f / 720.0f;
+    p = p * r + 1.0f / 120.0f;
+    p = p * r + 1.0f / 24.0f;
+    p = p * r + 1.0f / 6.0f;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    int32_t bits;
+    memcpy(&bits, &shifted, 4);
+    bits = (int32_t)((uint32_t)bits << 23) + 0x3f800000;
+    float power;
+    memcpy(&power, &bits, 4);
+    return p * power;
+}
+
+static void pool_windows(const float *in, int n_windows, int n_cols, int relu, float *y,
+                         uint8_t *winner, ptrdiff_t stride) {
+    const float floor = relu ? 0.0f : -__builtin_inff();
+    for (int w = 0; w < n_windows; w++, in += 4 * PANEL_COLS) {
+        float best[PANEL_COLS];
+        int32_t index[PANEL_COLS];
+        for (int c = 0; c < PANEL_COLS; c++) {
+            const float a = in[c], b = in[PANEL_COLS + c];
+            const float d = in[2 * PANEL_COLS + c], e = in[3 * PANEL_COLS + c];
+            const float ab = b > a ? b : a, de = e > d ? e : d;
+            const int32_t iab = b > a, ide = 2 + (e > d);
+            const float m = de > ab ? de : ab;
+            index[c] = de > ab ? ide : iab;
+            best[c] = m > floor ? m : floor;
+        }
+        for (int c = 0; c < n_cols; c++) y[w * stride + c] = best[c];
+        if (winner)
+            for (int c = 0; c < n_cols; c++) winner[w * stride + c] = (uint8_t)index[c];
+    }
+}
+
+static void softmax_rows(float *y, size_t n, size_t width) {
+    for (size_t i = 0; i < n; i++, y += width) {
+        float most = y[0], sum = 0.0f;
+        for (size_t j = 1; j < width; j++) most = y[j] > most ? y[j] : most;
+        for (size_t j = 0; j < width; j++) y[j] = loop_exp(y[j] - most);
+        for (size_t j = 0; j < width; j++) sum += y[j];
+        const float inverse = 1.0f / sum;
+        for (size_t j = 0; j < width; j++) y[j] *= inverse;
+    }
+}
+
+static void activate(mc_activation activation, float *y, size_t n, size_t width) {
+    switch (activation) {
+    case MC_LINEAR: break;
+    case MC_RELU:
+        for (size_t i = 0; i < n; i++) y[i] = y[i] > 0.0f ? y[i] : 0.0f;
+        break;
+    case MC_SIGMOID:
+        for (size_t i = 0; i < n; i++) y[i] = 1.0f / (1.0f + loop_exp(-y[i]));
+        break;
+    case MC_TANH:
+        for (size_t i = 0; i < n; i++) {
+            /* Near 0 the quotient cancels: the series is exact to 1e-8 there. */
+            const float x = y[i], s = x * x;
+            const float e = loop_exp(2.0f * (x > 10.0f ? 10.0f : x));
+            const float far = (e - 1.0f) / (e + 1.0f);
+            const float near = x * (1.0f + s * (-1.0f / 3 + s * (2.0f / 15 + s * (-17.0f / 315))));
+            y[i] = s < 0.04f ? near : far;
+        }
+        break;
+    case MC_SOFTMAX: softmax_rows(y, n / width, width); break;
+    }
+}
+
+static void deactivate(mc_activation activation, const float *y, float *dy, size_t n,
+                       size_t width) {
+    switch (activation) {
+    case MC_LINEAR: break;
+    case MC_RELU:
+        for (size_t i = 0; i < n; i++) dy[i] = y[i] > 0.0f ? dy[i] : 0.0f;
+        break;
+    case MC_SIGMOID:
+        for (size_t i = 0; i < n; i++) dy[i] *= y[i] * (1.0f - y[i]);
+        break;
+    case MC_TANH:
+        for (size_t i = 0; i < n; i++) dy[i] *= 1.0f - y[i] * y[i];
+        break;
+    case MC_SOFTMAX:
+        for (size_t i = 0; i + width <= n; i += width) {
+            float dot = 0.0f;
+            for (size_t j = i; j < i + width; j++) dot += dy[j] * y[j];
+            for (size_t j = i; j < i + width; j++) dy[j] = y[j] * (dy[j] - dot);
+        }
+        break;
+    }
+}
+
+/* -log(s(z)) without overflow. */
+static inline double softplus(double z) {
+    return z > 0.0 ? z + log1p(exp(-z)) : log1p(exp(z));
+}
+
+static size_t largest(const float *y, size_t width) {
+    size_t best = 0;
+    for (size_t j = 1; j < width; j++)
+        if (y[j] > y[best]) best = j;
+    return best;
+}
+
+static double loss_row(mc_loss loss, mc_activation last, float *z, size_t width, const float *t,
+                       float scale, float *dy) {
+    double sum = 0.0;
+    if (loss == MC_SOFTMAX_CROSS_ENTROPY) {
+        double most = z[0], total = 0.0, mass = 0.0;
+        for (size_t j = 1; j < width; j++) most = z[j] > most ? z[j] : most;
+        for (size_t j = 0; j < width; j++) total += exp(z[j] - most);
+        const double log_total = most + log(total);
+        for (size_t j = 0; j < width; j++) {
+            sum += t[j] * (log_total - z[j]);
+            mass += t[j];
+        }
+        for (size_t j = 0; j < width; j++) {
+            z[j] = (float)exp(z[j] - log_total);
+            dy[j] = scale * (float)(z[j] * mass - t[j]);
+        }
+    } else if (loss == MC_SIGMOID_CROSS_ENTROPY) {
+        for (size_t j = 0; j < width; j++) {
+            sum += softplus(z[j]) - (double)t[j] * z[j];
+            z[j] = (float)(1.0 / (1.0 + exp(-(double)z[j])));
+            dy[j] = scale * (z[j] - t[j]);
+        }
+    } else {
+        activate(last, z, width, width);
+        for (size_t j = 0; j < width; j++) {
+            const double error = (double)z[j] - t[j];
+            sum += error * error / (double)width;
+            dy[j] = scale * (float)(2.0 * error / (double)width);
+        }
+        deactivate(last, z, dy, width, width);
+    }
+    return sum;
+}
+
+static double loss_rows(mc_loss loss, mc_activation last, float smoothing, float *z, size_t n,
+                        size_t width, const int32_t *classes, const float *targets,
+                        const float *weights, float scale, float *dy, int64_t *correct) {
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++, z += width, dy += width) {
+        const float weight = weights ? weights[i] : 1.0f;
+        float t[1024];
+        const float rest = smoothing / (float)width;
+        if (classes) {
+            for (size_t j = 0; j < width; j++) t[j] = rest;
+            t[classes[i]] += 1.0f - smoothing;
+        } else {
+            for (size_t j = 0; j < width; j++)
+                t[j] = targets[i * width + j] * (1.0f - smoothing) + rest;
+        }
+        const size_t target = classes ? (size_t)classes[i] : largest(t, width);
+        *correct += largest(z, width) == target;
+        sum += (double)weight * loss_row(loss, last, z, width, t, scale * weight, dy);
+    }
+    return sum;
+}
+
+static void from_uint8(const uint8_t *in, float *out, size_t n) {
+    for (size_t i = 0; i < n; i++) out[i] = (float)in[i] * (1.0f / 255.0f);
+}
+
+static void add(float *sum, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) sum[i] += x[i];
+}
+
+static void reduce(const float *lanes, ptrdiff_t lane_stride, int n_lanes, float *gradient,
+                   size_t n) {
+    memcpy(gradient, lanes, n * sizeof(float));
+    for (int l = 1; l < n_lanes; l++) add(gradient, lanes + l * lane_stride, n);
+}
+
+static double square_sum(const float *x, size_t n) {
+    double part[8] = {0};
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int j = 0; j < 8; j++) part[j] += (double)x[i + j] * x[i + j];
+    for (; i < n; i++) part[0] += (double)x[i] * x[i];
+    double sum = 0.0;
+    for (int j = 0; j < 8; j++) sum += part[j];
+    return sum;
+}
+
+/* v = momentum v + g; w -= rate (nesterov ? g + momentum v : v). Without momentum velocity may be
+ * NULL. The form is PyTorch's, with dampening 0. */
+static void sgd(const mc_step *s, float *weight, float *velocity, const float *gradient, size_t n) {
+    const float rate = s->rate, decay = s->decay, scale = s->scale, momentum = s->momentum;
+    if (!velocity) {
+        for (size_t i = 0; i < n; i++)
+            weight[i] -= rate * (gradient[i] * scale + decay * weight[i]);
+    } else if (s->nesterov) {
+        for (size_t i = 0; i < n; i++) {
+            const float g = gradient[i] * scale + decay * weight[i];
+            velocity[i] = momentum * velocity[i] + g;
+            weight[i] -= rate * (g + momentum * velocity[i]);
+        }
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            const float g = gradient[i] * scale + decay * weight[i];
+            velocity[i] = momentum * velocity[i] + g;
+            weight[i] -= rate * velocity[i];
+        }
+    }
+}
+
+/* Kingma and Ba, arXiv:1412.6980, with the bias corrections folded into rate and epsilon. */
+static void adam(const mc_step *s, float *weight, float *m, float *v, const float *gradient,
+                 size_t n) {
+    const float rate = s->rate, decay = s->decay, shrink = s->shrink, scale = s->scale;
+    const float b1 = s->beta_1, b2 = s->beta_2, c1 = 1.0f - b1, c2 = 1.0f - b2, eps = s->epsilon;
+    for (size_t i = 0; i < n; i++) {
+        const float g = gradient[i] * scale + decay * weight[i];
+        m[i] = b1 * m[i] + c1 * g;
+        v[i] = b2 * v[i] + c2 * (g * g);
+        weight[i] = shrink * weight[i] - rate * m[i] / (sqrtf(v[i]) + eps);
+    }
+}
+
+static void blend(float *average, const float *x, float share, size_t n) {
+    for (size_t i = 0; i < n; i++) average[i] += share * (x[i] - average[i]);
+}
+
+static void norm_moments(const float *x, const float *shift, size_t n, size_t channels, float *sum,
+                         float *square) {
+    for (size_t i = 0; i < n; i++, x += channels)
+        for (size_t c = 0; c < channels; c++) {
+            const float d = x[c] - shift[c];
+            sum[c] += d;
+            square[c] += d * d;
+        }
+}
+
+static void norm_apply(const float *x, const float *scale, const float *offset, size_t n,
+                       size_t channels, int relu, float *y) {
+    const float floor = relu ? 0.0f : -__builtin_inff();
+    for (size_t i = 0; i < n; i++, x += channels, y += channels)
+        for (size_t c = 0; c < channels; c++) {
+            const float v = x[c] * scale[c] + offset[c];
+            y[c] = v > floor ? v : floor;
+        }
+}
+
+static void norm_sums(const float *x, const float *dy, const float *mean, const float *inverse_std,
+                      size_t n, size_t channels, float *sum, float *product) {
+    for (size_t i = 0; i < n; i++, x += channels, dy += channels)
+        for (size_t c = 0; c < channels; c++) {
+            sum[c] += dy[c];
+            product[c] += dy[c] * ((x[c] - mean[c]) * inverse_std[c]);
+        }
+}
+
+static void norm_gradient(const float *x, const float *dy, const float *a, const float *b,
+                          const float *k, size_t n, size_t channels, float *dx) {
+    for (size_t i = 0; i < n; i++, x += channels, dy += channels, dx += channels)
+        for (size_t c = 0; c < channels; c++) dx[c] = a[c] * dy[c] + b[c] * x[c] + k[c];
+}
+
+static void depthwise(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
+                      int n_taps, const float *weight, const float *bias, int channels,
+                      float *out) {
+    for (int p = 0; p < n_positions; p++, out += channels) {
+        memcpy(out, bias, (size_t)channels * sizeof(float));
+        for (int t = 0; t < n_taps; t++) {
+            const float *v = x + position[p] + tap[t], *w = weight + t * channels;
+            for (int c = 0; c < channels; c++) out[c] += v[c] * w[c];
+        }
+    }
+}
+
+static void depthwise_gradient(const float *x, const int32_t *position, int n_positions,
+                               const int32_t *tap, int n_taps, const float *weight,
+                               const float *dy, int channels, float *dw, float *dx) {
+    for (int p = 0; p < n_positions; p++, dy += channels)
+        for (int t = 0; t < n_taps; t++) {
+            const float *v = x + position[p] + tap[t], *w = weight + t * channels;
+            float *g = dw + t * channels;
+            for (int c = 0; c < channels; c++) g[c] += v[c] * dy[c];
+            if (!dx) continue;
+            float *d = dx + position[p] + tap[t];
+            for (int c = 0; c < channels; c++) d[c] += dy[c] * w[c];
+        }
+}
+
+#ifdef MC_HAVE_AUGMENT
+#define MC_NAME(x) x
+#include "augment_body.h"
+#define TABLE_AUGMENT , .augment_image = augment_image
+#else
+#define TABLE_AUGMENT
+#endif
+
+#define MC_TABLE(table, label, lanes)                                                              \
+    const mc_kernels table = {                                                                     \
+        .name = label,                                                                             \
+        .cols = PANEL_COLS,                                                                        \
+        .lane = lanes,                                                                             \
+        .dot_panel = dot_panel,                                                                    \
+        .outer_panel = outer_panel,                                                                \
+        .row_sum = row_sum,                                                                        \
+        .pool_windows = pool_windows,                                                              \
+        .activate = activate,                                                                      \
+        .deactivate = deactivate,                                                                  \
+        .loss = loss_rows,                                                                         \
+        .from_uint8 = from_uint8,                                                                  \
+        .add = add,                                                                                \
+        .reduce = reduce,                                                                          \
+        .square_sum = square_sum,                                                                  \
+        .sgd = sgd,                                                                                \
+        .adam = adam,                                                                              \
+        .blend = blend,                                                                            \
+        .norm_moments = norm_moments,                                                              \
+        .norm_apply = norm_apply,                                                                  \
+        .norm_sums = norm_sums,                                                                    \
+        .norm_gradient = norm_gradient,                                                            \
+        .depthwise = depthwise,                                                                    \
+        .depthwise_gradient = depthwise_gradient TABLE_AUGMENT}

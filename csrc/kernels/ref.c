@@ -1,0 +1,43 @@
+/* ref.c - the plain table: every loop as one would write it on paper. It is the oracle that the
+ * fast tables are tested against, and it runs anywhere.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernels.h"
+
+#define PANEL_COLS 8
+
+static void dot_panel(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
+                      int n_taps, const float *panel, int relu, float *out, ptrdiff_t out_stride,
+                      int n_cols) {
+    for (int p = 0; p < n_positions; p++)
+        for (int c = 0; c < n_cols; c++) {
+            float sum = panel[c];
+            for (int t = 0; t < n_taps; t++)
+                sum += x[position[p] + tap[t]] * panel[(t + 1) * PANEL_COLS + c];
+            out[p * out_stride + c] = relu && sum < 0.0f ? 0.0f : sum;
+        }
+}
+
+static void outer_panel(const float *x, const int32_t *position, int n_positions,
+                        const int32_t *tap, int n_taps, const float *dy, float *dw,
+                        ptrdiff_t dw_stride, int n_cols) {
+    for (int t = 0; t < n_taps; t++)
+        for (int c = 0; c < n_cols; c++) {
+            float sum = 0.0f;
+            for (int p = 0; p < n_positions; p++)
+                sum += x[position[p] + tap[t]] * dy[p * PANEL_COLS + c];
+            dw[t * dw_stride + c] += sum;
+        }
+}
+
+static void row_sum(const float *rows, const int32_t *offset, const float *value, int n, float *sum,
+                    int length) {
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < length; j++) sum[j] += value[i] * rows[offset[i] + j];
+}
+
+#include "loops.h"
+
+MC_TABLE(mc_kernels_ref, "ref", 1);

@@ -1,0 +1,161 @@
+/* tiles.h - the register-blocked loops, written once over a few vector macros.
+ *
+ * An instruction set defines before it includes this file:
+ *   vf, VW                vector type, floats in it
+ *   vload vstore          unaligned load and store
+ *   vset(x) vzero()       broadcast, zero
+ *   vfma(a, b, c)         a * b + c
+ *   vadd vmax
+ *   TILE_ROWS             positions (or taps) per tile; a tile is TILE_ROWS x 2 vectors, which
+ *                         with two vectors of weights and one broadcast fills the registers
+ *   SUM_VECTORS           accumulators of row_sum
+ *
+ * Per tile and tap: TILE_ROWS broadcasts, two loads, 2 * TILE_ROWS multiply-adds. With 6 rows and
+ * two FMA ports that is 8 loads (4 cycles) under 12 FMAs (6 cycles): bound by arithmetic.
+ */
+
+#define TILE_COLS (2 * VW)
+#define UNROLL _Pragma("GCC unroll 16")
+
+static inline void tile_store(float *restrict out, vf a, vf b, int n_cols) {
+    if (n_cols == TILE_COLS) {
+        vstore(out, a);
+        vstore(out + VW, b);
+        return;
+    }
+    float edge[TILE_COLS];
+    vstore(edge, a);
+    vstore(edge + VW, b);
+    for (int c = 0; c < n_cols; c++) out[c] = edge[c];
+}
+
+static inline void tile_add(float *restrict out, vf a, vf b, int n_cols) {
+    if (n_cols == TILE_COLS) {
+        vstore(out, vadd(vload(out), a));
+        vstore(out + VW, vadd(vload(out + VW), b));
+        return;
+    }
+    float edge[TILE_COLS];
+    vstore(edge, a);
+    vstore(edge + VW, b);
+    for (int c = 0; c < n_cols; c++) out[c] += edge[c];
+}
+
+static void dot_panel(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
+                      int n_taps, const float *panel, int relu, float *out, ptrdiff_t out_stride,
+                      int n_cols) {
+    const vf floor = relu ? vzero() : vset(-__builtin_inff());
+    const vf bias0 = vload(panel), bias1 = vload(panel + VW);
+    for (int p = 0; p < n_positions; p += TILE_ROWS) {
+        const int rows = n_positions - p < TILE_ROWS ? n_positions - p : TILE_ROWS;
+        const float *row[TILE_ROWS];
+        vf sum[TILE_ROWS][2];
+        UNROLL
+        for (int i = 0; i < TILE_ROWS; i++) {
+            row[i] = x + position[p + (i < rows ? i : 0)]; /* surplus rows repeat the first */
+            sum[i][0] = bias0;
+            sum[i][1] = bias1;
+        }
+        const float *w = panel + TILE_COLS;
+        for (int t = 0; t < n_taps; t++, w += TILE_COLS) {
+            const ptrdiff_t k = tap[t];
+            const vf w0 = vload(w), w1 = vload(w + VW);
+            UNROLL
+            for (int i = 0; i < TILE_ROWS; i++) {
+                const vf v = vset(row[i][k]);
+                sum[i][0] = vfma(v, w0, sum[i][0]);
+                sum[i][1] = vfma(v, w1, sum[i][1]);
+            }
+        }
+        UNROLL
+        for (int i = 0; i < TILE_ROWS; i++)
+            if (i < rows)
+                tile_store(out + (p + i) * out_stride, vmax(sum[i][0], floor),
+                           vmax(sum[i][1], floor), n_cols);
+    }
+}
+
+static void outer_panel(const float *x, const int32_t *position, int n_positions,
+                        const int32_t *tap, int n_taps, const float *dy, float *dw,
+                        ptrdiff_t dw_stride, int n_cols) {
+    for (int t = 0; t < n_taps; t += TILE_ROWS) {
+        const int rows = n_taps - t < TILE_ROWS ? n_taps - t : TILE_ROWS;
+        const float *row[TILE_ROWS];
+        vf sum[TILE_ROWS][2];
+        UNROLL
+        for (int i = 0; i < TILE_ROWS; i++) {
+            row[i] = x + tap[t + (i < rows ? i : 0)];
+            sum[i][0] = sum[i][1] = vzero();
+        }
+        const float *d = dy;
+        for (int p = 0; p < n_positions; p++, d += TILE_COLS) {
+            const ptrdiff_t at = position[p];
+            const vf d0 = vload(d), d1 = vload(d + VW);
+            UNROLL
+            for (int i = 0; i < TILE_ROWS; i++) {
+                const vf v = vset(row[i][at]);
+                sum[i][0] = vfma(v, d0, sum[i][0]);
+                sum[i][1] = vfma(v, d1, sum[i][1]);
+            }
+        }
+        UNROLL
+        for (int i = 0; i < TILE_ROWS; i++)
+            if (i < rows) tile_add(dw + (t + i) * dw_stride, sum[i][0], sum[i][1], n_cols);
+    }
+}
+
+/* One strip of row_sum, `vectors` wide, all of it in registers. */
+static inline __attribute__((always_inline)) void
+row_sum_strip(const float *rows, const int32_t *offset, const float *value, int n, float *sum,
+              const int vectors) {
+    vf acc[SUM_VECTORS];
+    UNROLL
+    for (int j = 0; j < vectors; j++) acc[j] = vload(sum + j * VW);
+    for (int i = 0; i < n; i++) {
+        const float *row = rows + offset[i];
+        const vf v = vset(value[i]);
+        UNROLL
+        for (int j = 0; j < vectors; j++) acc[j] = vfma(v, vload(row + j * VW), acc[j]);
+    }
+    UNROLL
+    for (int j = 0; j < vectors; j++) vstore(sum + j * VW, acc[j]);
+}
+
+static void row_sum(const float *rows, const int32_t *offset, const float *value, int n, float *sum,
+                    int length) {
+    int vectors = length / VW;
+    while (vectors > 0) {
+        int strip = vectors < SUM_VECTORS ? vectors : SUM_VECTORS;
+        switch (strip) {
+#define STRIP(k)                                                                                   \
+    case k: row_sum_strip(rows, offset, value, n, sum, k); break;
+            STRIP(1)
+            STRIP(2)
+            STRIP(3)
+            STRIP(4)
+            STRIP(5)
+            STRIP(6)
+            STRIP(7)
+            STRIP(8)
+            STRIP(9)
+            STRIP(10)
+            STRIP(11)
+            STRIP(12)
+            STRIP(13)
+#undef STRIP
+        }
+        rows += strip * VW;
+        sum += strip * VW;
+        vectors -= strip;
+    }
+    const int tail = length % VW;
+    if (tail) {
+        float acc[VW];
+        for (int j = 0; j < tail; j++) acc[j] = sum[j];
+        for (int i = 0; i < n; i++) {
+            const float *row = rows + offset[i];
+            for (int j = 0; j < tail; j++) acc[j] += value[i] * row[j];
+        }
+        for (int j = 0; j < tail; j++) sum[j] = acc[j];
+    }
+}

@@ -1,0 +1,158 @@
+/* mnistc.h - the one public header of the C core.
+ *
+ * A network is a list of layers over one flat block of float32 parameters. Images are
+ * (height, width, channels), channels last, minibatch first; a flat vector is (1, 1, n).
+ *
+ * Ownership: *_create allocates one aligned block, *_destroy frees it, nothing in between
+ * allocates. No global state but the constant kernel tables and the worker pool (threads.h).
+ * A network in use by one thread refuses others with MC_BUSY. Nothing here prints or aborts.
+ */
+#ifndef MNISTC_H
+#define MNISTC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "augment.h"
+
+typedef enum {
+    MC_OK = 0,
+    MC_NO_MEMORY,   /* the allocation failed, or its size does not fit size_t */
+    MC_BAD_SPEC,    /* a layer does not fit its input, or a size is out of range */
+    MC_BAD_ARGUMENT,
+    MC_BUSY,        /* the network is in use by another thread */
+    MC_UNAVAILABLE, /* the kernel table needs instructions that this machine lacks */
+} mc_status;
+
+typedef enum {
+    MC_DENSE,
+    MC_CONV2D,
+    MC_DEPTHWISE_CONV2D,
+    MC_MAX_POOL2D,
+    MC_GLOBAL_AVERAGE_POOL2D,
+    MC_BATCH_NORM,
+    MC_DROPOUT,
+    MC_FLATTEN,
+    MC_ACTIVATION,
+} mc_layer_type;
+
+typedef enum { MC_LINEAR, MC_RELU, MC_SIGMOID, MC_TANH, MC_SOFTMAX } mc_activation;
+
+typedef enum {
+    MC_SOFTMAX_CROSS_ENTROPY, /* -sum t log softmax(z) */
+    MC_SIGMOID_CROSS_ENTROPY, /* -sum t log s(z) + (1 - t) log(1 - s(z)), summed over outputs */
+    MC_MEAN_SQUARED_ERROR,    /* mean over outputs of (y - t)^2 */
+} mc_loss;
+
+typedef enum { MC_SGD, MC_ADAM, MC_ADAMW } mc_optimizer;
+
+typedef struct {
+    int height, width, channels;
+} mc_shape;
+
+/* One layer; fields that its type does not use are ignored. */
+typedef struct {
+    mc_layer_type type;
+    mc_activation activation;
+    int units;                   /* outputs of DENSE, filters of CONV2D */
+    int kernel_height, kernel_width; /* odd */
+    int same_padding;            /* 0: valid */
+    int pool_size, stride;       /* MAX_POOL2D */
+    float rate;                  /* DROPOUT, in [0, 1) */
+    float momentum, epsilon;     /* BATCH_NORM */
+} mc_layer;
+
+typedef struct mc_net mc_net;
+typedef struct mc_trainer mc_trainer;
+typedef struct mc_kernels mc_kernels;
+
+/* ---- kernel tables (cpu.c) ---- */
+
+/* Tables that this CPU and OS can run, slowest first; returns how many (at most `most`). */
+int mc_kernels_available(const mc_kernels **out, int most);
+/* The named table, or NULL if it is unknown here or this machine cannot run it. */
+const mc_kernels *mc_kernels_find(const char *name);
+const mc_kernels *mc_kernels_best(void);
+const char *mc_kernels_name(const mc_kernels *kernels);
+/* CPU features by name; returns the name or NULL past the end, and sets *has. */
+const char *mc_cpu_feature(int index, int *has);
+
+/* ---- networks (net.c) ---- */
+
+/* Check the layers, count bytes and carve one block. On MC_BAD_SPEC *bad_layer is the culprit. */
+mc_status mc_net_create(mc_net **out, mc_shape input, const mc_layer *layers, int n_layers,
+                        const mc_kernels *kernels, int *bad_layer);
+void mc_net_destroy(mc_net *net);
+
+/* Trained parameters, layer by layer: weight (in, out) or (kh, kw, in, out) or (kh, kw, c), then
+ * bias; gamma, beta. Whoever writes there calls mc_net_touch before the next prediction. */
+float *mc_net_parameters(mc_net *net, size_t *count);
+/* Kept but not trained, layer by layer: running mean, running variance. */
+float *mc_net_state(mc_net *net, size_t *count);
+void mc_net_touch(mc_net *net);
+size_t mc_net_inputs(const mc_net *net);
+size_t mc_net_outputs(const mc_net *net);
+const mc_kernels *mc_net_kernels(const mc_net *net);
+
+/* Glorot uniform weights (He uniform before relu), zero biases, unit gammas, fresh statistics. */
+void mc_net_initialize(mc_net *net, uint64_t seed);
+
+/* out (n, outputs) = network(x (n, inputs)); uint8 inputs are divided by 255. */
+mc_status mc_net_predict(mc_net *net, const void *x, int is_uint8, size_t n, int n_threads,
+                         float *out);
+
+/* ---- training (train.c) ---- */
+
+typedef struct {
+    int batch_size;
+    mc_loss loss;
+    float label_smoothing;
+    mc_optimizer optimizer;
+    float momentum, beta_1, beta_2, epsilon;
+    int nesterov;
+    float weight_decay; /* L2, added to the gradient (SGD, Adam); decoupled (AdamW); weights only */
+    float clip_norm;    /* 0: off */
+    float ema_decay;    /* 0: off */
+    uint64_t seed;
+    int use_augment;
+    mc_augment augment;
+    int scratch_fill; /* -1, or a byte that scratch memory is filled with (a test of hygiene) */
+} mc_train_spec;
+
+/* The data of one call. Classes are int32 (n), targets float32 (n, outputs): one of the two. */
+typedef struct {
+    const void *x; /* (n, inputs) */
+    int is_uint8;
+    const int32_t *classes;
+    const float *targets;
+    const float *sample_weight; /* (n) or NULL */
+    const int64_t *order;       /* the images of these steps, in order */
+    size_t n_order;
+} mc_train_data;
+
+typedef struct {
+    double loss;     /* sum over images, weighted */
+    int64_t correct; /* images whose largest output is their (largest) target */
+    int finite;      /* 0: stopped at the first step whose loss is not finite */
+} mc_train_result;
+
+mc_status mc_trainer_create(mc_trainer **out, mc_net *net, const mc_train_spec *spec);
+void mc_trainer_destroy(mc_trainer *trainer);
+
+/* ceil(n_order / batch_size) steps with the given learning rates. Exact minibatch descent: the
+ * result is a function of parameters, data, seed, step, epoch and kernel table alone. */
+mc_status mc_trainer_run(mc_trainer *trainer, const mc_train_data *data,
+                         const float *learning_rates, uint32_t epoch, int n_threads,
+                         mc_train_result *result);
+
+/* Mean loss and its gradient (parameters) over the whole of data->order (at most batch_size). */
+mc_status mc_trainer_gradients(mc_trainer *trainer, const mc_train_data *data, uint32_t epoch,
+                               int n_threads, float *gradient, mc_train_result *result);
+
+/* Arrays that a resumed run needs: 0 first moments or momentum, 1 second moments, 2 averaged
+ * parameters, 3 averaged state; NULL where this training has none. */
+float *mc_trainer_array(mc_trainer *trainer, int which, size_t *count);
+int64_t mc_trainer_step(const mc_trainer *trainer);
+void mc_trainer_set_step(mc_trainer *trainer, int64_t step);
+
+#endif
