@@ -21,7 +21,25 @@ X86 = platform.machine().lower() in {"x86_64", "amd64"} and "arm64" not in os.en
 
 # Sources of each extension module, below csrc/.
 SOURCES = {
-    "_core": [],
+    "_core": [
+        "net.c",
+        "forward.c",
+        "backward.c",
+        "predict.c",
+        "trainer.c",
+        "train.c",
+        "norm.c",
+        "optim.c",
+        "threads.c",
+        "cpu.c",
+        "augment.c",
+        "rng.c",
+        "kernels/ref.c",
+        "kernels/baseline.c",
+        "kernels/avx2.c",
+        "kernels/avx512.c",
+        "kernels/neon.c",
+    ],
     "_strokes": ["strokes.c"],
 }
 

@@ -76,15 +76,15 @@ struct mc_kernels {
      * moments: sum[c] += x - shift, square[c] += (x - shift)^2. */
     void (*norm_moments)(const float *x, const float *shift, size_t n, size_t channels, float *sum,
                          float *square);
-    /* y = max(x * scale + offset, 0 if relu). */
-    void (*norm_apply)(const float *x, const float *scale, const float *offset, size_t n,
-                       size_t channels, int relu, float *y);
+    /* y = (x - mean) * scale + offset, negative results 0 if relu. */
+    void (*norm_apply)(const float *x, const float *mean, const float *scale, const float *offset,
+                       size_t n, size_t channels, int relu, float *y);
     /* sum[c] += dy, product[c] += dy * (x - mean) * inverse_std. */
     void (*norm_sums)(const float *x, const float *dy, const float *mean, const float *inverse_std,
                       size_t n, size_t channels, float *sum, float *product);
-    /* dx = a * dy + b * x + c, per channel. */
-    void (*norm_gradient)(const float *x, const float *dy, const float *a, const float *b,
-                          const float *c, size_t n, size_t channels, float *dx);
+    /* dx = a * dy + b * (x - mean) + c, per channel. */
+    void (*norm_gradient)(const float *x, const float *dy, const float *mean, const float *a,
+                          const float *b, const float *c, size_t n, size_t channels, float *dx);
 
     /* Depthwise convolution on a padded image; out and dy are (n_positions, channels). */
     void (*depthwise)(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
@@ -92,11 +92,7 @@ struct mc_kernels {
     void (*depthwise_gradient)(const float *x, const int32_t *position, int n_positions,
                                const int32_t *tap, int n_taps, const float *weight,
                                const float *dy, int channels, float *dw, float *dx);
-#ifdef MC_HAVE_AUGMENT
-    void (*augment_image)(const mc_augment *options, const void *image, int is_uint8, int height,
-                          int width, int channels, uint64_t seed, uint32_t epoch, uint64_t index,
-                          float *out, float *scratch);
-#endif
+    mc_augment_image_fn *augment_image; /* see augment.h */
 };
 
 extern const mc_kernels mc_kernels_ref, mc_kernels_baseline;

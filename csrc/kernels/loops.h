@@ -118,8 +118,19 @@ static size_t largest(const float *y, size_t width) {
     return best;
 }
 
-static double loss_row(mc_loss loss, mc_activation last, float *z, size_t width, const float *t,
-                       float scale, float *dy) {
+/* What one row should have been: a class, or a row of targets; smoothed. */
+typedef struct {
+    const float *row;
+    size_t class;
+    float keep, rest;
+} loss_target;
+
+static inline double target_at(const loss_target *t, size_t j) {
+    return t->rest + t->keep * (t->row ? t->row[j] : (float)(j == t->class));
+}
+
+static double loss_row(mc_loss loss, mc_activation last, float *z, size_t width,
+                       const loss_target *target, double scale, float *dy) {
     double sum = 0.0;
     if (loss == MC_SOFTMAX_CROSS_ENTROPY) {
         double most = z[0], total = 0.0, mass = 0.0;
@@ -127,25 +138,28 @@ static double loss_row(mc_loss loss, mc_activation last, float *z, size_t width,
         for (size_t j = 0; j < width; j++) total += exp(z[j] - most);
         const double log_total = most + log(total);
         for (size_t j = 0; j < width; j++) {
-            sum += t[j] * (log_total - z[j]);
-            mass += t[j];
+            const double t = target_at(target, j);
+            sum += t * (log_total - z[j]);
+            mass += t;
         }
         for (size_t j = 0; j < width; j++) {
-            z[j] = (float)exp(z[j] - log_total);
-            dy[j] = scale * (float)(z[j] * mass - t[j]);
+            const double y = exp(z[j] - log_total);
+            dy[j] = (float)(scale * (y * mass - target_at(target, j)));
+            z[j] = (float)y;
         }
     } else if (loss == MC_SIGMOID_CROSS_ENTROPY) {
         for (size_t j = 0; j < width; j++) {
-            sum += softplus(z[j]) - (double)t[j] * z[j];
-            z[j] = (float)(1.0 / (1.0 + exp(-(double)z[j])));
-            dy[j] = scale * (z[j] - t[j]);
+            const double t = target_at(target, j), y = 1.0 / (1.0 + exp(-(double)z[j]));
+            sum += softplus(z[j]) - t * z[j];
+            dy[j] = (float)(scale * (y - t));
+            z[j] = (float)y;
         }
     } else {
         activate(last, z, width, width);
         for (size_t j = 0; j < width; j++) {
-            const double error = (double)z[j] - t[j];
+            const double error = z[j] - target_at(target, j);
             sum += error * error / (double)width;
-            dy[j] = scale * (float)(2.0 * error / (double)width);
+            dy[j] = (float)(scale * 2.0 * error / (double)width);
         }
         deactivate(last, z, dy, width, width);
     }
@@ -156,20 +170,13 @@ static double loss_rows(mc_loss loss, mc_activation last, float smoothing, float
                         size_t width, const int32_t *classes, const float *targets,
                         const float *weights, float scale, float *dy, int64_t *correct) {
     double sum = 0.0;
+    loss_target target = {.keep = 1.0f - smoothing, .rest = smoothing / (float)width};
     for (size_t i = 0; i < n; i++, z += width, dy += width) {
-        const float weight = weights ? weights[i] : 1.0f;
-        float t[1024];
-        const float rest = smoothing / (float)width;
-        if (classes) {
-            for (size_t j = 0; j < width; j++) t[j] = rest;
-            t[classes[i]] += 1.0f - smoothing;
-        } else {
-            for (size_t j = 0; j < width; j++)
-                t[j] = targets[i * width + j] * (1.0f - smoothing) + rest;
-        }
-        const size_t target = classes ? (size_t)classes[i] : largest(t, width);
-        *correct += largest(z, width) == target;
-        sum += (double)weight * loss_row(loss, last, z, width, t, scale * weight, dy);
+        const double weight = weights ? weights[i] : 1.0;
+        target.row = classes ? NULL : targets + i * width;
+        target.class = classes ? (size_t)classes[i] : largest(target.row, width);
+        *correct += largest(z, width) == target.class;
+        sum += weight * loss_row(loss, last, z, width, &target, weight * scale, dy);
     }
     return sum;
 }
@@ -248,12 +255,12 @@ static void norm_moments(const float *x, const float *shift, size_t n, size_t ch
         }
 }
 
-static void norm_apply(const float *x, const float *scale, const float *offset, size_t n,
-                       size_t channels, int relu, float *y) {
+static void norm_apply(const float *x, const float *mean, const float *scale, const float *offset,
+                       size_t n, size_t channels, int relu, float *y) {
     const float floor = relu ? 0.0f : -__builtin_inff();
     for (size_t i = 0; i < n; i++, x += channels, y += channels)
         for (size_t c = 0; c < channels; c++) {
-            const float v = x[c] * scale[c] + offset[c];
+            const float v = (x[c] - mean[c]) * scale[c] + offset[c];
             y[c] = v > floor ? v : floor;
         }
 }
@@ -267,10 +274,11 @@ static void norm_sums(const float *x, const float *dy, const float *mean, const 
         }
 }
 
-static void norm_gradient(const float *x, const float *dy, const float *a, const float *b,
-                          const float *k, size_t n, size_t channels, float *dx) {
+static void norm_gradient(const float *x, const float *dy, const float *mean, const float *a,
+                          const float *b, const float *k, size_t n, size_t channels, float *dx) {
     for (size_t i = 0; i < n; i++, x += channels, dy += channels, dx += channels)
-        for (size_t c = 0; c < channels; c++) dx[c] = a[c] * dy[c] + b[c] * x[c] + k[c];
+        for (size_t c = 0; c < channels; c++) 
+            dx[c] = a[c] * dy[c] + b[c] * (x[c] - mean[c]) + k[c];
 }
 
 static void depthwise(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
@@ -299,13 +307,7 @@ static void depthwise_gradient(const float *x, const int32_t *position, int n_po
         }
 }
 
-#ifdef MC_HAVE_AUGMENT
-#define MC_NAME(x) x
 #include "augment_body.h"
-#define TABLE_AUGMENT , .augment_image = augment_image
-#else
-#define TABLE_AUGMENT
-#endif
 
 #define MC_TABLE(table, label, lanes)                                                              \
     const mc_kernels table = {                                                                     \
@@ -331,4 +333,5 @@ static void depthwise_gradient(const float *x, const int32_t *position, int n_po
         .norm_sums = norm_sums,                                                                    \
         .norm_gradient = norm_gradient,                                                            \
         .depthwise = depthwise,                                                                    \
-        .depthwise_gradient = depthwise_gradient TABLE_AUGMENT}
+        .depthwise_gradient = depthwise_gradient,                                                  \
+        .augment_image = augment_image}

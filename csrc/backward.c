@@ -1,0 +1,298 @@
+/* backward.c - each op's gradients from the gradient of its output.
+ *
+ * A convolution has three ways to its gradients:
+ *   - with a pooling behind it, one output in four carries gradient, and after relu many of those
+ *     none: lists of the winners drive row_sum, a quarter of the dense work or less (by_filter);
+ *   - the same in a first layer, whose rows of taps are too short for vectors: winners are put back
+ *     to their places and the dense loop runs;
+ *   - otherwise dense: weight gradient as outer products over positions, input gradient as a
+ *     convolution of the padded output gradient with the flipped weights.
+ */
+#include "ops.h"
+
+size_t mc_back_floats(const mc_net *net, const mc_op *op) {
+    if (!mc_has_matrix(op)) return 0;
+    if (op->fused_pool) return op->n_weights;
+    return (size_t)mc_back_parts(net, op) * (size_t)(op->n_back_taps + 1) *
+           (size_t)net->kernels->cols;
+}
+
+static int back_columns(const mc_op *op) {
+    return op->layer.type == MC_DENSE ? (int)op->in_size : op->in.channels;
+}
+
+int mc_back_parts(const mc_net *net, const mc_op *op) {
+    if (!mc_has_matrix(op)) return 0;
+    if (op->fused_pool) return 1;
+    return (back_columns(op) + net->kernels->cols - 1) / net->kernels->cols;
+}
+
+/* (out, taps) for the winners, else panels over the input channels with taps (ky, kx, out), the
+ * kernel turned by half a circle. */
+void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back) {
+    const float *weight = net->parameters + op->weight;
+    const int n_out = op->n_out, cols = net->kernels->cols;
+    if (op->fused_pool) {
+        for (int t = 0; t < op->n_taps; t++)
+            for (int c = 0; c < n_out; c++) back[c * op->n_taps + t] = weight[t * n_out + c];
+        return;
+    }
+    const int channels = back_columns(op), c0 = part * cols;
+    const int n = channels - c0 < cols ? channels - c0 : cols;
+    const int spots = op->n_back_taps / n_out; /* kernel height x width; 1 for a dense layer */
+    float *panel = back + (size_t)part * (size_t)(op->n_back_taps + 1) * (size_t)cols;
+    memset(panel, 0, (size_t)cols * sizeof(float)); /* no bias */
+    panel += cols;
+    for (int spot = 0; spot < spots; spot++)
+        for (int o = 0; o < n_out; o++, panel += cols) {
+            const float *from =
+                weight + ((size_t)(spots - 1 - spot) * (size_t)channels + (size_t)c0) * n_out + o;
+            for (int c = 0; c < n; c++) panel[c] = from[(size_t)c * (size_t)n_out];
+            for (int c = n; c < cols; c++) panel[c] = 0.0f;
+        }
+}
+
+/* Copy columns c0 .. c0 + n_cols of rows first .. first + n into a zero-padded panel. */
+static void pack_columns(const float *dy, int stride, int c0, int n_cols, int cols, int n,
+                         float *panel) {
+    for (int p = 0; p < n; p++, dy += stride, panel += cols) {
+        for (int c = 0; c < n_cols; c++) panel[c] = dy[c0 + c];
+        for (int c = n_cols; c < cols; c++) panel[c] = 0.0f;
+    }
+}
+
+static void column_sums(const mc_kernels *k, const float *dy, int n, int n_cols, float *partial,
+                        float *sum) {
+    memset(partial, 0, (size_t)n_cols * sizeof(float));
+    for (int p = 0; p < n; p++) k->add(partial, dy + (size_t)p * (size_t)n_cols, (size_t)n_cols);
+    k->add(sum, partial, (size_t)n_cols);
+}
+
+void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const float *dy, int n,
+                    int first_tap, int last_tap, int panel, float *dweight, char *scratch) {
+    const mc_kernels *k = net->kernels;
+    const int c0 = panel * k->cols, n_out = op->n_out;
+    const int n_cols = n_out - c0 < k->cols ? n_out - c0 : k->cols;
+    float *dy_panel = (float *)scratch;
+    int32_t position[MC_DENSE_ROWS];
+    for (int done = 0; done < n; done += MC_DENSE_ROWS) {
+        const int rows = n - done < MC_DENSE_ROWS ? n - done : MC_DENSE_ROWS;
+        for (int i = 0; i < rows; i++) position[i] = (int32_t)((size_t)i * op->in_size);
+        pack_columns(dy + (size_t)done * (size_t)n_out, n_out, c0, n_cols, k->cols, rows, dy_panel);
+        k->outer_panel(x + (size_t)done * op->in_size, position, rows, op->taps + first_tap,
+                       last_tap - first_tap, dy_panel,
+                       dweight + (size_t)first_tap * (size_t)n_out + c0, n_out, n_cols);
+    }
+}
+
+static void dense_backward(const mc_run *run, int index, const mc_values *v) {
+    const mc_net *net = run->net;
+    const mc_op *op = &net->ops[index];
+    const mc_scratch s = mc_scratch_of(run, op);
+    column_sums(net->kernels, v->dy, v->n, op->n_out, s.partial, v->dbias);
+    for (int p = 0; p < op->n_panels; p++)
+        mc_dense_outer(net, op, v->x, v->dy, v->n, 0, op->n_taps, p, v->dweight,
+                       (char *)s.dy_panel);
+    if (v->dx)
+        mc_dense_rows(net, v->dy, op->out_size, op->back_taps, op->n_back_taps, run->back[index], 0,
+                      mc_back_parts(net, op), (int)op->in_size, 0, v->n, v->dx);
+}
+
+/* Put the winners' gradients of one panel back to their places. */
+static void unpool_panel(const mc_op *op, const float *dy, const uint8_t *mask, int c0, int n_cols,
+                         int cols, float *tile) {
+    const int windows = op->n_positions / 4;
+    for (int w = 0; w < windows; w++, tile += 4 * cols) {
+        const float *g = dy + (size_t)w * (size_t)op->n_out + c0;
+        const uint8_t *winner = mask + (size_t)w * (size_t)op->n_out + c0;
+        for (int q = 0; q < 4; q++) {
+            for (int c = 0; c < n_cols; c++) tile[q * cols + c] = winner[c] == q ? g[c] : 0.0f;
+            for (int c = n_cols; c < cols; c++) tile[q * cols + c] = 0.0f;
+        }
+    }
+}
+
+static void conv_weight_dense(const mc_run *run, const mc_op *op, const mc_scratch *s,
+                              const float *image, const float *dy, const uint8_t *mask,
+                              float *dweight) {
+    const mc_kernels *k = run->net->kernels;
+    for (int p = 0; p < op->n_panels; p++) {
+        const int c0 = p * k->cols, n_cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
+        if (op->fused_pool) unpool_panel(op, dy, mask, c0, n_cols, k->cols, s->tile);
+        for (int done = 0; done < op->n_positions; done += MC_DY_CHUNK) {
+            const int n =
+                op->n_positions - done < MC_DY_CHUNK ? op->n_positions - done : MC_DY_CHUNK;
+            const float *panel = s->tile + (size_t)done * (size_t)k->cols;
+            if (!op->fused_pool) {
+                pack_columns(dy + (size_t)done * (size_t)op->n_out, op->n_out, c0, n_cols, k->cols,
+                             n, s->dy_panel);
+                panel = s->dy_panel;
+            }
+            k->outer_panel(image, op->positions + done, n, op->taps, op->n_taps, panel,
+                           dweight + c0, op->n_out, n_cols);
+        }
+    }
+}
+
+/* The winners of one image: by position for the input gradient, by filter for the weights'. */
+static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s,
+                         const float *image, const float *dy, const uint8_t *mask,
+                         const float *back, float *dimage, float *dweight) {
+    const mc_kernels *k = run->net->kernels;
+    const int n_out = op->n_out, windows = op->n_positions / 4, kh = op->layer.kernel_height;
+    const int row = op->padded.width * op->in.channels;
+    const int length = op->layer.kernel_width * op->in.channels;
+    memset(s->filter_count, 0, (size_t)n_out * sizeof(int32_t));
+    for (int w = 0; w < windows; w++, dy += n_out, mask += n_out) {
+        const int32_t *position = op->positions + 4 * w;
+        int count[4] = {0, n_out, 2 * n_out, 3 * n_out};
+        for (int c = 0; c < n_out; c++) {
+            const float g = dy[c];
+            const int q = mask[c], here = count[q], there = c * windows + s->filter_count[c];
+            s->offset[here] = c * op->n_taps;
+            s->value[here] = g;
+            s->filter_offset[there] = position[q];
+            s->filter_value[there] = g;
+            count[q] += g != 0.0f;
+            s->filter_count[c] += g != 0.0f;
+        }
+        if (!dimage) continue;
+        for (int q = 0; q < 4; q++) {
+            const int first = q * n_out, n = count[q] - first;
+            for (int y = 0; n && y < kh; y++)
+                k->row_sum(back + y * length, s->offset + first, s->value + first, n,
+                           dimage + position[q] + y * row, length);
+        }
+    }
+    for (int c = 0; c < n_out; c++)
+        for (int y = 0; y < kh; y++)
+            k->row_sum(image + y * row, s->filter_offset + c * windows,
+                       s->filter_value + c * windows, s->filter_count[c],
+                       dweight + (size_t)c * (size_t)op->n_taps + y * length, length);
+}
+
+static void unpad(const float *padded, mc_shape shape, int pad_height, int pad_width,
+                  float *image) {
+    const size_t row = (size_t)shape.width * (size_t)shape.channels;
+    const size_t side = (size_t)pad_width * (size_t)shape.channels;
+    padded += (size_t)pad_height * (row + 2 * side) + side;
+    for (int y = 0; y < shape.height; y++, image += row, padded += row + 2 * side)
+        memcpy(image, padded, row * sizeof(float));
+}
+
+static void conv_backward(const mc_run *run, int index, const mc_values *v, size_t i) {
+    const mc_net *net = run->net;
+    const mc_kernels *k = net->kernels;
+    const mc_op *op = &net->ops[index];
+    const mc_scratch s = mc_scratch_of(run, op);
+    const int has_pad = op->pad_height || op->pad_width;
+    const float *image = v->x + i * op->in_size, *dy = v->dy + i * op->out_size;
+    const uint8_t *mask = v->mask ? v->mask + i * op->mask_size : NULL;
+    const int n_rows = op->out.height * op->out.width;
+    if (has_pad) {
+        mc_pad(image, op->in, op->pad_height, op->pad_width, s.padded);
+        image = s.padded;
+    }
+    column_sums(k, dy, n_rows, op->n_out, s.partial, v->dbias);
+    float *dx = v->dx ? v->dx + i * op->in_size : NULL;
+    if (op->fused_pool) {
+        float *dimage = dx && has_pad ? s.dx_padded : dx;
+        if (dimage) memset(dimage, 0, mc_size(op->padded) * sizeof(float));
+        if (op->by_filter)
+            conv_winners(run, op, &s, image, dy, mask, run->back[index], dimage, v->dweight);
+        else
+            conv_weight_dense(run, op, &s, image, dy, mask, v->dweight);
+        if (dx && has_pad) unpad(dimage, op->in, op->pad_height, op->pad_width, dx);
+        return;
+    }
+    conv_weight_dense(run, op, &s, image, dy, NULL, v->dweight);
+    if (!dx) return;
+    const mc_shape shape = {op->conv_height, op->conv_width, op->n_out};
+    const float *gradient = dy;
+    if (op->back_pad_height || op->back_pad_width) {
+        mc_pad(dy, shape, op->back_pad_height, op->back_pad_width, s.back_padded);
+        gradient = s.back_padded;
+    }
+    const int parts = mc_back_parts(net, op), channels = op->in.channels;
+    for (int p = 0; p < parts; p++) {
+        const int c0 = p * k->cols, n_cols = channels - c0 < k->cols ? channels - c0 : k->cols;
+        const float *panel =
+            run->back[index] + (size_t)p * (size_t)(op->n_back_taps + 1) * (size_t)k->cols;
+        k->dot_panel(gradient, op->back_positions, op->n_back_positions, op->back_taps,
+                     op->n_back_taps, panel, 0, dx + c0, channels, n_cols);
+    }
+}
+
+static void depthwise_backward(const mc_run *run, const mc_op *op, const mc_values *v, size_t i) {
+    const mc_kernels *k = run->net->kernels;
+    const mc_scratch s = mc_scratch_of(run, op);
+    const int has_pad = op->pad_height || op->pad_width;
+    const float *image = v->x + i * op->in_size, *dy = v->dy + i * op->out_size;
+    if (has_pad) {
+        mc_pad(image, op->in, op->pad_height, op->pad_width, s.padded);
+        image = s.padded;
+    }
+    column_sums(k, dy, op->n_positions, op->n_out, s.partial, v->dbias);
+    float *dx = v->dx ? v->dx + i * op->in_size : NULL;
+    float *dimage = dx && has_pad ? s.dx_padded : dx;
+    if (dimage) memset(dimage, 0, mc_size(op->padded) * sizeof(float));
+    k->depthwise_gradient(image, op->positions, op->n_positions, op->taps, op->n_taps,
+                          run->net->parameters + op->weight, dy, op->n_out, v->dweight, dimage);
+    if (dx && has_pad) unpad(dimage, op->in, op->pad_height, op->pad_width, dx);
+}
+
+static void pool_backward(const mc_op *op, const float *dy, const uint8_t *mask, float *dx) {
+    const int size = op->layer.pool_size, stride = op->layer.stride, channels = op->in.channels;
+    const int row = op->in.width * channels;
+    memset(dx, 0, op->in_size * sizeof(float));
+    for (int oy = 0; oy < op->out.height; oy++)
+        for (int ox = 0; ox < op->out.width; ox++, dy += channels, mask += channels) {
+            float *corner = dx + oy * stride * row + ox * stride * channels;
+            for (int c = 0; c < channels; c++)
+                corner[mask[c] / size * row + mask[c] % size * channels + c] += dy[c];
+        }
+}
+
+static void average_backward(const mc_op *op, const float *dy, float *dx) {
+    const int channels = op->in.channels, n = op->in.height * op->in.width;
+    for (int p = 0; p < n; p++, dx += channels)
+        for (int c = 0; c < channels; c++) dx[c] = dy[c] / (float)n;
+}
+
+static void dropout_backward(const mc_op *op, const mc_values *v) {
+    const float scale = 1.0f / (1.0f - op->layer.rate);
+    const size_t total = (size_t)v->n * op->in_size;
+    for (size_t i = 0; i < total; i++) v->dx[i] = v->mask[i] ? v->dy[i] * scale : 0.0f;
+}
+
+static void norm_backward(const mc_run *run, int index, const mc_values *v) {
+    const mc_op *op = &run->net->ops[index];
+    const mc_norm *norm = &run->norms[index];
+    const size_t channels = (size_t)op->in.channels;
+    run->net->kernels->norm_gradient(v->x, v->dy, norm->mean, norm->a, norm->b, norm->c,
+                                     (size_t)v->n * op->in_size / channels, channels, v->dx);
+}
+
+void mc_op_backward(const mc_run *run, int index, const mc_values *v, int raw) {
+    const mc_op *op = &run->net->ops[index];
+    const mc_layer_type type = op->layer.type;
+    const size_t total = (size_t)v->n * op->out_size;
+    /* A normalisation's activation is taken off where its sums are made (train.c). */
+    if (!raw && type != MC_BATCH_NORM && (mc_has_matrix(op) || type == MC_DEPTHWISE_CONV2D ||
+                                          type == MC_ACTIVATION))
+        run->net->kernels->deactivate(op->layer.activation, v->y, v->dy, total,
+                                      (size_t)op->out.channels);
+    if (type == MC_DENSE) dense_backward(run, index, v);
+    if ((type == MC_FLATTEN || type == MC_ACTIVATION) && v->dx)
+        memcpy(v->dx, v->dy, total * sizeof(float));
+    if (type == MC_DROPOUT && v->dx) dropout_backward(op, v);
+    if (type == MC_BATCH_NORM && v->dx) norm_backward(run, index, v);
+    for (size_t i = 0; i < (size_t)v->n; i++) {
+        const float *dy = v->dy + i * op->out_size;
+        float *dx = v->dx ? v->dx + i * op->in_size : NULL;
+        if (type == MC_CONV2D) conv_backward(run, index, v, i);
+        if (type == MC_DEPTHWISE_CONV2D) depthwise_backward(run, op, v, i);
+        if (type == MC_MAX_POOL2D && dx) pool_backward(op, dy, v->mask + i * op->mask_size, dx);
+        if (type == MC_GLOBAL_AVERAGE_POOL2D && dx) average_backward(op, dy, dx);
+    }
+}

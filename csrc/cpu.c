@@ -1,0 +1,98 @@
+/* cpu.c - which kernel tables this machine can run. The one place that lists what each needs.
+ *
+ *   table     CPU (CPUID)                            operating system (XGETBV after OSXSAVE)
+ *   ref       anything                               -
+ *   baseline  anything (SSE2 is part of x86-64)      -
+ *   avx2      AVX, AVX2, FMA                         saves XMM and YMM (XCR0 bits 1, 2)
+ *   avx512    avx2 + AVX512 F, BW, DQ, VL            and opmask, ZMM (bits 5, 6, 7)
+ *   neon      arm64                                  -
+ *
+ * CPUID alone is not enough: a virtual machine may show AVX2 while its kernel does not save the
+ * registers.
+ */
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+enum { AVX = 1, AVX2 = 2, FMA = 4, AVX512 = 8, OS_YMM = 16, OS_ZMM = 32 };
+
+static const struct {
+    const char *name;
+    int bit;
+} features[] = {{"avx", AVX},       {"avx2", AVX2},     {"fma", FMA},
+                {"avx512", AVX512}, {"os_ymm", OS_YMM}, {"os_zmm", OS_ZMM}};
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+static int detect(void) {
+    unsigned a, b, c, d;
+    int found = 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    if (c & bit_AVX) found |= AVX;
+    if (c & bit_FMA) found |= FMA;
+    if (c & bit_OSXSAVE) {
+        unsigned low, high;
+        __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+        if ((low & 0x06) == 0x06) found |= OS_YMM;
+        if ((low & 0xe6) == 0xe6) found |= OS_ZMM;
+    }
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+        const unsigned wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+        if (b & bit_AVX2) found |= AVX2;
+        if ((b & wanted) == wanted) found |= AVX512;
+    }
+    return found;
+}
+#else
+static int detect(void) {
+    return 0;
+}
+#endif
+
+static const struct {
+    const mc_kernels *table;
+    int needs;
+} tables[] = {
+    {&mc_kernels_ref, 0},
+    {&mc_kernels_baseline, 0},
+#if defined(__x86_64__)
+    {&mc_kernels_avx2, AVX | AVX2 | FMA | OS_YMM},
+    {&mc_kernels_avx512, AVX | AVX2 | FMA | OS_YMM | AVX512 | OS_ZMM},
+#elif defined(__aarch64__)
+    {&mc_kernels_neon, 0},
+#endif
+};
+
+enum { N_TABLES = sizeof tables / sizeof *tables, N_FEATURES = sizeof features / sizeof *features };
+
+int mc_kernels_available(const mc_kernels **out, int most) {
+    const int found = detect();
+    int n = 0;
+    for (int i = 0; i < N_TABLES && n < most; i++)
+        if ((found & tables[i].needs) == tables[i].needs) out[n++] = tables[i].table;
+    return n;
+}
+
+const mc_kernels *mc_kernels_find(const char *name) {
+    const mc_kernels *list[N_TABLES];
+    const int n = mc_kernels_available(list, N_TABLES);
+    for (int i = 0; i < n; i++)
+        if (!strcmp(list[i]->name, name)) return list[i];
+    return NULL;
+}
+
+const mc_kernels *mc_kernels_best(void) {
+    const mc_kernels *list[N_TABLES];
+    return list[mc_kernels_available(list, N_TABLES) - 1];
+}
+
+const char *mc_kernels_name(const mc_kernels *kernels) {
+    return kernels->name;
+}
+
+const char *mc_cpu_feature(int index, int *has) {
+    if (index < 0 || index >= N_FEATURES) return NULL;
+    *has = (detect() & features[index].bit) != 0;
+    return features[index].name;
+}

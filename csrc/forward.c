@@ -1,0 +1,267 @@
+/* forward.c - each op's output from its input.
+ *
+ * Convolutions go panel by panel: all positions of an image against `cols` filters, so that the
+ * packed weights of a panel stay in the first-level cache; the pooling that follows reads its four
+ * candidates while they are still there, and only winners are written.
+ */
+#include "ops.h"
+
+#include <math.h>
+
+#include "rng.h"
+
+void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena, mc_scratch *s) {
+    const size_t cols = (size_t)net->kernels->cols, n_out = (size_t)op->n_out;
+    const mc_layer_type type = op->layer.type;
+    *s = (mc_scratch){0};
+    if (type == MC_DENSE) {
+        s->offset = mc_take(arena, op->in_size, sizeof(int32_t));
+        s->value = mc_take_floats(arena, op->in_size);
+    }
+    if (type == MC_CONV2D || type == MC_DEPTHWISE_CONV2D) {
+        s->padded = mc_take_floats(arena, mc_size(op->padded));
+        s->dx_padded = mc_take_floats(arena, training ? mc_size(op->padded) : 0);
+    }
+    if (op->fused_pool) s->tile = mc_take_floats(arena, (size_t)op->n_positions * cols);
+    if (!training) return;
+    s->dy_panel = mc_take_floats(arena, MC_DY_CHUNK * cols);
+    s->partial = mc_take_floats(arena, 2 * (size_t)op->in.channels + 2 * n_out);
+    if (op->by_filter) {
+        const size_t windows = (size_t)op->n_positions / 4;
+        s->offset = mc_take(arena, 4 * n_out, sizeof(int32_t));
+        s->value = mc_take_floats(arena, 4 * n_out);
+        s->filter_offset = mc_take(arena, n_out * windows, sizeof(int32_t));
+        s->filter_count = mc_take(arena, n_out, sizeof(int32_t));
+        s->filter_value = mc_take_floats(arena, n_out * windows);
+    }
+    if (op->n_back_positions) s->back_padded = mc_take_floats(arena, mc_size(op->back_padded));
+}
+
+size_t mc_scratch_bytes(const mc_net *net, int training) {
+    size_t most = MC_ALIGN;
+    for (int i = 0; i < net->n_ops; i++) {
+        mc_arena arena = {0};
+        mc_scratch s;
+        mc_carve(net, &net->ops[i], training, &arena, &s);
+        if (arena.overflow) return SIZE_MAX;
+        if (arena.used > most) most = arena.used;
+    }
+    return most;
+}
+
+void mc_pad(const float *image, mc_shape shape, int pad_height, int pad_width, float *padded) {
+    const size_t row = (size_t)shape.width * (size_t)shape.channels;
+    const size_t side = (size_t)pad_width * (size_t)shape.channels;
+    const size_t above = (size_t)pad_height * (row + 2 * side);
+    memset(padded, 0, above * sizeof(float));
+    padded += above;
+    for (int y = 0; y < shape.height; y++, image += row) {
+        memset(padded, 0, side * sizeof(float));
+        memcpy(padded + side, image, row * sizeof(float));
+        memset(padded + side + row, 0, side * sizeof(float));
+        padded += row + 2 * side;
+    }
+    memset(padded, 0, above * sizeof(float));
+}
+
+static const float *padded_input(const mc_op *op, const float *x, float *room) {
+    if (!op->pad_height && !op->pad_width) return x;
+    mc_pad(x, op->in, op->pad_height, op->pad_width, room);
+    return room;
+}
+
+void mc_dense_rows(const mc_net *net, const float *x, size_t in_size, const int32_t *taps,
+                   int n_taps, const float *panels, int first_panel, int last_panel, int n_cols,
+                   int relu, int n, float *y) {
+    const mc_kernels *k = net->kernels;
+    int32_t position[MC_DENSE_ROWS];
+    for (int done = 0; done < n; done += MC_DENSE_ROWS) {
+        const int rows = n - done < MC_DENSE_ROWS ? n - done : MC_DENSE_ROWS;
+        for (int i = 0; i < rows; i++) position[i] = (int32_t)((size_t)i * in_size);
+        for (int p = first_panel; p < last_panel; p++) {
+            const int c0 = p * k->cols, cols = n_cols - c0 < k->cols ? n_cols - c0 : k->cols;
+            const float *panel = panels + (size_t)p * (size_t)(n_taps + 1) * (size_t)k->cols;
+            k->dot_panel(x + (size_t)done * in_size, position, rows, taps, n_taps, panel, relu,
+                         y + (size_t)done * (size_t)n_cols + c0, n_cols, cols);
+        }
+    }
+}
+
+/* Rows of the weight matrix, summed with the inputs that are not zero. Four fifths of a digit's
+ * pixels are paper. */
+static void dense_sparse(const mc_net *net, const mc_op *op, const float *x, const mc_scratch *s,
+                         int relu, float *y) {
+    int count = 0;
+    for (size_t i = 0; i < op->in_size; i++) {
+        s->offset[count] = (int32_t)(i * (size_t)op->n_out);
+        s->value[count] = x[i];
+        count += x[i] != 0.0f;
+    }
+    memcpy(y, net->parameters + op->bias, op->n_biases * sizeof(float));
+    net->kernels->row_sum(net->parameters + op->weight, s->offset, s->value, count, y, op->n_out);
+    if (relu) net->kernels->activate(MC_RELU, y, op->out_size, op->out_size);
+}
+
+/* Row by row pays for few images (the weights are read once in the order in which they lie) and
+ * for inputs that are mostly zero. A function of the values alone, never of threads. */
+static int prefers_sparse(const mc_op *op, const mc_values *v) {
+    if (op->n_weights > INT32_MAX) return 0;
+    if (v->n < 4) return 1;
+    size_t nonzero = 0;
+    const size_t total = (size_t)v->n * op->in_size;
+    for (size_t i = 0; i < total; i++) nonzero += v->x[i] != 0.0f;
+    return nonzero * 3 < total;
+}
+
+static void dense_forward(const mc_run *run, const mc_op *op, const mc_values *v, int relu) {
+    const mc_net *net = run->net;
+    if (prefers_sparse(op, v)) {
+        const mc_scratch s = mc_scratch_of(run, op);
+        for (int i = 0; i < v->n; i++)
+            dense_sparse(net, op, v->x + (size_t)i * op->in_size, &s, relu,
+                         v->y + (size_t)i * op->out_size);
+    } else {
+        mc_dense_rows(net, v->x, op->in_size, op->taps, op->n_taps, op->panels, 0, op->n_panels,
+                      op->n_out, relu, v->n, v->y);
+    }
+}
+
+static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, const float *x,
+                       int relu, float *y, uint8_t *mask) {
+    const mc_kernels *k = run->net->kernels;
+    const float *image = padded_input(op, x, s->padded);
+    for (int p = 0; p < op->n_panels; p++) {
+        const int c0 = p * k->cols, cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
+        const float *panel = op->panels + (size_t)p * mc_panel_floats(run->net, op);
+        if (op->fused_pool) {
+            k->dot_panel(image, op->positions, op->n_positions, op->taps, op->n_taps, panel, 0,
+                         s->tile, k->cols, k->cols);
+            k->pool_windows(s->tile, op->n_positions / 4, cols, relu, y + c0,
+                            mask ? mask + c0 : NULL, op->n_out);
+        } else {
+            k->dot_panel(image, op->positions, op->n_positions, op->taps, op->n_taps, panel, relu,
+                         y + c0, op->n_out, cols);
+        }
+    }
+}
+
+static void depthwise_image(const mc_run *run, const mc_op *op, const mc_scratch *s, const float *x,
+                            float *y) {
+    const float *parameters = run->net->parameters;
+    run->net->kernels->depthwise(padded_input(op, x, s->padded), op->positions, op->n_positions,
+                                 op->taps, op->n_taps, parameters + op->weight,
+                                 parameters + op->bias, op->n_out, y);
+}
+
+static void pool_image(const mc_op *op, const float *x, float *y, uint8_t *mask) {
+    const int size = op->layer.pool_size, stride = op->layer.stride, channels = op->in.channels;
+    const int row = op->in.width * channels;
+    for (int oy = 0; oy < op->out.height; oy++)
+        for (int ox = 0; ox < op->out.width; ox++, y += channels) {
+            const float *corner = x + oy * stride * row + ox * stride * channels;
+            for (int c = 0; c < channels; c++) y[c] = corner[c];
+            if (mask) memset(mask, 0, (size_t)channels);
+            for (int q = 1; q < size * size; q++) {
+                const float *at = corner + q / size * row + q % size * channels;
+                for (int c = 0; c < channels; c++) {
+                    const int better = at[c] > y[c];
+                    y[c] = better ? at[c] : y[c];
+                    if (mask) mask[c] = better ? (uint8_t)q : mask[c];
+                }
+            }
+            if (mask) mask += channels;
+        }
+}
+
+static void average_image(const mc_op *op, const float *x, float *y) {
+    const int channels = op->in.channels, n = op->in.height * op->in.width;
+    memset(y, 0, (size_t)channels * sizeof(float));
+    for (int p = 0; p < n; p++, x += channels)
+        for (int c = 0; c < channels; c++) y[c] += x[c];
+    for (int c = 0; c < channels; c++) y[c] /= (float)n;
+}
+
+static void norm_forward(const mc_run *run, int index, const mc_values *v, int relu) {
+    const mc_net *net = run->net;
+    const mc_op *op = &net->ops[index];
+    const int channels = op->in.channels;
+    const float *gamma = net->parameters + op->weight, *beta = net->parameters + op->bias;
+    const size_t rows = (size_t)v->n * op->in_size / (size_t)channels;
+    if (run->training) {
+        const mc_norm *norm = &run->norms[index];
+        net->kernels->norm_apply(v->x, norm->mean, norm->scale, beta, rows, (size_t)channels, relu,
+                                 v->y);
+        return;
+    }
+    const float *mean = net->state + op->state, *variance = mean + channels;
+    /* A block of channels at a time, so that the scale needs no memory of the network's size. */
+    if (channels <= 1024) {
+        float scale[1024];
+        for (int c = 0; c < channels; c++)
+            scale[c] = gamma[c] / sqrtf(variance[c] + op->layer.epsilon);
+        net->kernels->norm_apply(v->x, mean, scale, beta, rows, (size_t)channels, relu, v->y);
+        return;
+    }
+    for (size_t i = 0; i < rows * (size_t)channels; i++) {
+        const size_t c = i % (size_t)channels;
+        const float y =
+            (v->x[i] - mean[c]) * (gamma[c] / sqrtf(variance[c] + op->layer.epsilon)) + beta[c];
+        v->y[i] = relu && y < 0.0f ? 0.0f : y;
+    }
+}
+
+/* Kept values are scaled up, so that the expectation stays. */
+static void dropout_forward(const mc_run *run, int index, const mc_values *v) {
+    const mc_op *op = &run->net->ops[index];
+    const size_t size = op->in_size;
+    if (!run->training) {
+        memcpy(v->y, v->x, (size_t)v->n * size * sizeof(float));
+        return;
+    }
+    const float scale = 1.0f / (1.0f - op->layer.rate);
+    const uint32_t limit = (uint32_t)(op->layer.rate * 4294967296.0);
+    for (int i = 0; i < v->n; i++) {
+        const uint64_t stream = run->step << 24 ^ (v->first + (uint64_t)i) ^ (uint64_t)index << 56;
+        const float *x = v->x + (size_t)i * size;
+        float *y = v->y + (size_t)i * size;
+        uint8_t *mask = v->mask + (size_t)i * size;
+        for (size_t j = 0; j < size; j += 4) {
+            uint32_t words[4];
+            mc_rng_block(run->seed, MC_RNG_DROPOUT, stream, (uint32_t)(j / 4), words);
+            for (size_t q = j; q < size && q < j + 4; q++) {
+                mask[q] = words[q - j] >= limit;
+                y[q] = mask[q] ? x[q] * scale : 0.0f;
+            }
+        }
+    }
+}
+
+void mc_op_forward(const mc_run *run, int index, const mc_values *v, int raw) {
+    const mc_net *net = run->net;
+    const mc_op *op = &net->ops[index];
+    const mc_layer_type type = op->layer.type;
+    const mc_activation activation = raw ? MC_LINEAR : op->layer.activation;
+    const int relu = activation == MC_RELU;
+    const size_t in = op->in_size, out = op->out_size;
+    mc_scratch s = {0};
+    if (type == MC_CONV2D || type == MC_DEPTHWISE_CONV2D) s = mc_scratch_of(run, op);
+    if (type == MC_DENSE) dense_forward(run, op, v, relu);
+    if (type == MC_BATCH_NORM) norm_forward(run, index, v, relu);
+    if (type == MC_DROPOUT) dropout_forward(run, index, v);
+    if (type == MC_FLATTEN || type == MC_ACTIVATION)
+        memcpy(v->y, v->x, (size_t)v->n * out * sizeof(float));
+    for (size_t i = 0; i < (size_t)v->n; i++) {
+        const float *x = v->x + i * in;
+        float *y = v->y + i * out;
+        uint8_t *mask = v->mask ? v->mask + i * op->mask_size : NULL;
+        if (type == MC_CONV2D) conv_image(run, op, &s, x, relu, y, mask);
+        if (type == MC_DEPTHWISE_CONV2D) depthwise_image(run, op, &s, x, y);
+        if (type == MC_MAX_POOL2D) pool_image(op, x, y, mask);
+        if (type == MC_GLOBAL_AVERAGE_POOL2D) average_image(op, x, y);
+    }
+    const int done = relu && (type == MC_CONV2D || type == MC_DENSE || type == MC_BATCH_NORM);
+    const int has = type != MC_DROPOUT && type != MC_FLATTEN && type != MC_MAX_POOL2D &&
+                    type != MC_GLOBAL_AVERAGE_POOL2D;
+    if (has && !done)
+        net->kernels->activate(activation, v->y, (size_t)v->n * out, (size_t)op->out.channels);
+}

@@ -1,0 +1,90 @@
+/* net.h - a checked network: the layer table that forward.c, backward.c and train.c walk.
+ *
+ * Each layer becomes one op; a convolution swallows the 2x2 max-pooling after it. An op knows its
+ * shapes, where its parameters lie, and the offset tables (`taps`, `positions`, see kernels.h) that
+ * turn it into calls of the kernels.
+ */
+#ifndef MNISTC_NET_H
+#define MNISTC_NET_H
+
+#include <stdatomic.h>
+
+#include "arena.h"
+#include "kernels/kernels.h"
+
+enum {
+    MC_DENSE_ROWS = 48,        /* images that a dense layer takes at once */
+    MC_DY_CHUNK = 256,         /* positions whose gradients are packed at once */
+    MC_WIDE_WEIGHTS = 1 << 15, /* a dense layer from here on makes its gradient per minibatch */
+};
+
+typedef struct {
+    mc_layer layer;
+    int source;      /* index of this op's layer in the caller's list */
+    int needs_dx;    /* some op before this one has parameters */
+    int fused_pool;  /* a convolution followed by 2x2 max-pooling with stride 2 */
+    int wide;        /* a dense layer split by weights, not by images */
+    int by_filter;   /* its weight gradient is made filter by filter: (out, taps), not (taps, out) */
+    mc_shape in, out;
+    size_t in_size, out_size; /* floats per image */
+    size_t mask_size;         /* bytes per image: winners of a pooling, what a dropout kept */
+
+    int conv_height, conv_width; /* positions of a convolution, before pooling */
+    int pad_height, pad_width;   /* zeros on each side of the input */
+    mc_shape padded;
+
+    /* Forward and weight gradient: on the padded input. */
+    int n_taps, n_positions;
+    int32_t *taps, *positions;
+    /* Input gradient as a convolution of the (padded) output gradient; 0 where not used. */
+    int n_back_taps, n_back_positions;
+    int32_t *back_taps, *back_positions;
+    int back_pad_height, back_pad_width;
+    mc_shape back_padded;
+
+    int n_out; /* columns of the weight matrix (taps, n_out) */
+    size_t weight, n_weights, bias, n_biases; /* in parameters; gamma and beta of a norm */
+    size_t state;                             /* in state */
+    int n_panels;
+    float *panels; /* packed weights, see kernels.h */
+} mc_op;
+
+struct mc_net {
+    const mc_kernels *kernels;
+    mc_shape input;
+    size_t n_inputs, n_outputs;
+    int n_ops;
+    mc_op *ops;
+    size_t n_parameters, n_state;
+    float *parameters, *state;
+    uint64_t version, packed_version; /* the panels are current if equal */
+    atomic_flag busy;
+    struct mc_predictor *predictor; /* made at the first prediction */
+};
+
+static inline size_t mc_size(mc_shape s) {
+    return (size_t)s.height * (size_t)s.width * (size_t)s.channels;
+}
+
+static inline int mc_has_matrix(const mc_op *op) {
+    return op->layer.type == MC_DENSE || op->layer.type == MC_CONV2D;
+}
+
+static inline size_t mc_panel_floats(const mc_net *net, const mc_op *op) {
+    return (size_t)(op->n_taps + 1) * (size_t)net->kernels->cols;
+}
+
+/* Pack the panels `first` .. `last` - 1 of an op's weights. */
+void mc_pack_panels(const mc_net *net, const mc_op *op, int first, int last);
+/* Make all panels current (predictions only; a trainer packs on its own threads). */
+void mc_net_pack(mc_net *net);
+
+int mc_net_acquire(mc_net *net); /* 0 if another thread is in it */
+void mc_net_release(mc_net *net);
+void mc_predictor_destroy(struct mc_predictor *predictor);
+
+/* Images that pass through the ops together: enough for the dense loops, few enough that their
+ * values (`floats` per image) stay in half of a second-level cache. */
+int mc_slice_images(size_t floats);
+
+#endif

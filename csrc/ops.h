@@ -1,0 +1,81 @@
+/* ops.h - one op forward and backward over a few images; the walk over the ops is the caller's. */
+#ifndef MNISTC_OPS_H
+#define MNISTC_OPS_H
+
+#include "net.h"
+
+/* Batch statistics of one normalisation and what its gradient needs, all (channels). */
+typedef struct {
+    float *mean, *inverse_std, *scale;
+    float *a, *b, *c; /* see norm_gradient in kernels.h */
+} mc_norm;
+
+/* What a walk over the ops carries along; one per thread. */
+typedef struct {
+    const mc_net *net;
+    int training;
+    uint64_t seed, step;      /* dropout is a function of these, the layer and the image */
+    const mc_norm *norms;     /* one per op; training only */
+    float *const *back;       /* packed weights of the input gradients, one per op; training only */
+    char *scratch;            /* mc_scratch_bytes(), this thread's */
+} mc_run;
+
+/* Values of the n images that an op sees. */
+typedef struct {
+    int n;
+    uint64_t first;   /* place of the first image in the minibatch */
+    const float *x;   /* (n, in_size) */
+    float *y;         /* (n, out_size) */
+    uint8_t *mask;    /* (n, mask_size) */
+    float *dy;        /* (n, out_size); becomes the gradient before the activation */
+    float *dx;        /* (n, in_size) or NULL if nobody needs it */
+    float *dweight, *dbias; /* added to; dweight is (n_out, n_taps) if op->by_filter */
+} mc_values;
+
+/* Without the activation if `raw` (the loss takes logits). */
+void mc_op_forward(const mc_run *run, int op, const mc_values *v, int raw);
+/* dy is the gradient before the activation already if `raw`. */
+void mc_op_backward(const mc_run *run, int op, const mc_values *v, int raw);
+
+/* out (n_rows, n_cols of those panels) for dense layers and their input gradients. */
+void mc_dense_rows(const mc_net *net, const float *x, size_t in_size, const int32_t *taps,
+                   int n_taps, const float *panels, int first_panel, int last_panel, int n_cols,
+                   int relu, int n, float *y);
+/* dweight rows of taps first..last and columns of one panel, over n images. */
+void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const float *dy, int n,
+                    int first_tap, int last_tap, int panel, float *dweight, char *scratch);
+
+/* Packed weights of an op's input gradient; see backward.c. */
+size_t mc_back_floats(const mc_net *net, const mc_op *op);
+int mc_back_parts(const mc_net *net, const mc_op *op);
+void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back);
+
+size_t mc_scratch_bytes(const mc_net *net, int training);
+
+/* Scratch of the op kinds; the same code counts and carves. */
+typedef struct {
+    float *padded;      /* an input with its border */
+    float *tile;        /* (n_positions, cols) before pooling; also unpooled gradients */
+    int32_t *offset;    /* lists for row_sum */
+    float *value;
+    float *back_padded; /* an output gradient with its border */
+    float *dy_panel;    /* (MC_DY_CHUNK, cols) */
+    int32_t *filter_offset, *filter_count; /* (n_out, windows), (n_out) */
+    float *filter_value;
+    float *dx_padded;
+    float *partial; /* (2, channels) sums of one image */
+} mc_scratch;
+
+void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena, mc_scratch *s);
+
+static inline mc_scratch mc_scratch_of(const mc_run *run, const mc_op *op) {
+    mc_scratch s;
+    mc_arena arena = {.base = run->scratch};
+    mc_carve(run->net, op, run->training, &arena, &s);
+    return s;
+}
+
+/* The image inside a border of zeros. */
+void mc_pad(const float *image, mc_shape shape, int pad_height, int pad_width, float *padded);
+
+#endif

@@ -1,0 +1,152 @@
+/* threads.c - a small pool of worker threads.
+ *
+ * Workers are made when first asked for, spin briefly for work and then sleep; a forked child
+ * starts without any. A job is published by one atomic word, `ticket` = job number << 32 | next
+ * task, and a task is claimed by adding 1 to it with compare-and-swap. A worker that the operating
+ * system wakes too late finds another job number or no task left and touches nothing, so the
+ * caller waits for finished tasks, never for sleeping workers: more threads than CPUs cost time,
+ * not correctness.
+ *
+ * Invariant: the job's fields change only while no task of it is claimed or unclaimed, so a worker
+ * whose claim succeeds has read the fields of that very job.
+ */
+#include "threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <unistd.h>
+
+enum { SPIN_WORKER = 20000, SPIN_CALLER = 4000 };
+
+typedef struct {
+    pthread_mutex_t callers; /* held by the caller whose job runs */
+    pthread_mutex_t sleep_lock;
+    pthread_cond_t wake;
+    atomic_int n_workers, n_sleeping;
+    atomic_uint_fast64_t ticket;
+    _Atomic(mc_task *) run;
+    _Atomic(void *) context;
+    atomic_int n_tasks, n_threads;
+    atomic_int n_done;
+} mc_pool;
+
+static mc_pool pool = {.callers = PTHREAD_MUTEX_INITIALIZER,
+                       .sleep_lock = PTHREAD_MUTEX_INITIALIZER,
+                       .wake = PTHREAD_COND_INITIALIZER};
+static pthread_once_t pool_once = PTHREAD_ONCE_INIT;
+
+static inline void cpu_relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* In a forked child the workers are gone and the locks may be held by ghosts. */
+static void pool_reset(void) {
+    pthread_mutex_init(&pool.callers, NULL);
+    pthread_mutex_init(&pool.sleep_lock, NULL);
+    pthread_cond_init(&pool.wake, NULL);
+    atomic_store(&pool.n_workers, 0);
+    atomic_store(&pool.n_sleeping, 0);
+}
+
+static void pool_register(void) {
+    pthread_atfork(NULL, NULL, pool_reset);
+}
+
+static void run_tasks(uint32_t job, int thread) {
+    uint_fast64_t ticket = atomic_load(&pool.ticket);
+    while ((uint32_t)(ticket >> 32) == job) {
+        mc_task *run = atomic_load(&pool.run);
+        void *context = atomic_load(&pool.context);
+        const int n_tasks = atomic_load(&pool.n_tasks);
+        if (thread >= atomic_load(&pool.n_threads)) return;
+        const int task = (int)(uint32_t)ticket;
+        if (task >= n_tasks) return;
+        if (!atomic_compare_exchange_weak(&pool.ticket, &ticket, ticket + 1)) continue;
+        run(context, task, thread);
+        atomic_fetch_add(&pool.n_done, 1);
+        ticket = atomic_load(&pool.ticket);
+    }
+}
+
+static void *worker_main(void *argument) {
+    const int thread = (int)(intptr_t)argument;
+    uint32_t seen = 0;
+    for (;;) {
+        int spins = 0;
+        while ((uint32_t)(atomic_load_explicit(&pool.ticket, memory_order_acquire) >> 32) == seen) {
+            if (++spins < SPIN_WORKER) {
+                cpu_relax();
+                continue;
+            }
+            pthread_mutex_lock(&pool.sleep_lock);
+            atomic_fetch_add(&pool.n_sleeping, 1);
+            while ((uint32_t)(atomic_load(&pool.ticket) >> 32) == seen)
+                pthread_cond_wait(&pool.wake, &pool.sleep_lock);
+            atomic_fetch_sub(&pool.n_sleeping, 1);
+            pthread_mutex_unlock(&pool.sleep_lock);
+        }
+        seen = (uint32_t)(atomic_load(&pool.ticket) >> 32);
+        run_tasks(seen, thread);
+    }
+    return NULL;
+}
+
+/* Fewer workers than wanted is not an error: the caller does the rest. */
+static void ensure_workers(int wanted) {
+    int n = atomic_load(&pool.n_workers);
+    while (n < wanted) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, worker_main, (void *)(intptr_t)(n + 1))) return;
+        pthread_detach(thread);
+        atomic_store(&pool.n_workers, ++n);
+    }
+}
+
+void mc_parallel(int n_threads, int n_tasks, mc_task *run, void *context) {
+    if (n_threads > n_tasks) n_threads = n_tasks;
+    if (n_threads > MC_MAX_THREADS) n_threads = MC_MAX_THREADS;
+    pthread_once(&pool_once, pool_register);
+    if (n_threads <= 1 || pthread_mutex_trylock(&pool.callers)) {
+        for (int task = 0; task < n_tasks; task++) run(context, task, 0);
+        return;
+    }
+    ensure_workers(n_threads - 1);
+    atomic_store(&pool.run, run);
+    atomic_store(&pool.context, context);
+    atomic_store(&pool.n_tasks, n_tasks);
+    atomic_store(&pool.n_threads, n_threads);
+    atomic_store(&pool.n_done, 0);
+    const uint32_t job = (uint32_t)(atomic_load(&pool.ticket) >> 32) + 1;
+    atomic_store(&pool.ticket, (uint_fast64_t)job << 32);
+    if (atomic_load(&pool.n_sleeping)) {
+        pthread_mutex_lock(&pool.sleep_lock);
+        pthread_cond_broadcast(&pool.wake);
+        pthread_mutex_unlock(&pool.sleep_lock);
+    }
+    run_tasks(job, 0);
+    for (int spins = 0; atomic_load(&pool.n_done) < n_tasks;) {
+        if (++spins < SPIN_CALLER)
+            cpu_relax();
+        else
+            sched_yield();
+    }
+    pthread_mutex_unlock(&pool.callers);
+}
+
+int mc_cpu_count(void) {
+#if defined(__linux__)
+    cpu_set_t set;
+    if (!sched_getaffinity(0, sizeof set, &set)) {
+        const int n = CPU_COUNT(&set);
+        if (n > 0) return n;
+    }
+#endif
+    const long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > MC_MAX_THREADS ? MC_MAX_THREADS : (int)n;
+}

@@ -1,0 +1,96 @@
+/* train.h - what one training owns, shared by train.c (the walk), norm.c (batch statistics) and
+ * optim.c (from lane gradients to new parameters).
+ *
+ * A minibatch is cut into a fixed number of lanes, whatever the number of threads: a lane adds up
+ * the gradients of its images in order, and lanes are added in order. That is why threads never
+ * change a bit.
+ *
+ * Ops are grouped into stages. Within a stage images do not see each other, so a lane walks
+ * through it alone, a slice of images at a time. A batch normalisation starts a new stage (it
+ * needs all images' statistics); a wide dense layer is a stage by itself (split by weights). A
+ * network of one stage goes forward and backward slice by slice: its values never leave the cache.
+ */
+#ifndef MNISTC_TRAIN_H
+#define MNISTC_TRAIN_H
+
+#include "ops.h"
+
+enum { MC_LANES = 16, MC_LANE_IMAGES = 8, MC_BLOCK = 8192, MC_FILTERS = 8 };
+
+typedef struct {
+    int first, last; /* ops first .. last - 1 */
+    int wide;
+} mc_stage;
+
+/* A run of parameters that one task reduces and updates. */
+typedef struct {
+    int op;
+    size_t first, n; /* in parameters */
+    int filter;      /* first of up to MC_FILTERS filters of a by_filter weight; -1 otherwise */
+    int direct;      /* its gradient was not made in lanes */
+    int decay;
+} mc_block;
+
+struct mc_trainer {
+    mc_net *net;
+    mc_train_spec spec;
+    int64_t step;
+    int n_stages, n_lanes, slice, n_slots, n_blocks, raw;
+    mc_stage *stages;
+    mc_block *blocks;
+    float *input, **out, **grad; /* (n_slots, size); out and grad one per op */
+    uint8_t **mask;
+    float **back; /* packed weights of input gradients */
+    mc_norm *norms;
+    double **norm_sums;   /* per op (n_lanes, 2, channels), NULL unless a normalisation */
+    size_t *lane_offset;  /* per op, in a lane's gradient */
+    size_t lane_size;
+    float *lanes, *gradient; /* (n_lanes, lane_size), (n_parameters) */
+    float *m, *v, *ema, *ema_state;
+    double *lane_loss;
+    int64_t *lane_correct;
+    int32_t *classes;      /* of the minibatch */
+    float *targets, *weights;
+    double *block_norm;    /* squared gradient norms */
+    int64_t *position;     /* of the minibatch: index of each image in the data */
+    char *scratch;
+    size_t scratch_bytes;
+};
+
+/* What the tasks of one step see. */
+typedef struct {
+    mc_trainer *t;
+    const mc_train_data *data;
+    const mc_stage *stage;
+    uint32_t epoch;
+    int m; /* images in this minibatch */
+    int n_threads;
+    mc_step update;
+} mc_step_context;
+
+static inline int mc_lane_first(const mc_step_context *c, int lane) {
+    return (int)((int64_t)c->m * lane / c->t->n_lanes);
+}
+
+static inline mc_run mc_run_of(const mc_trainer *t, int thread) {
+    return (mc_run){.net = t->net,
+                    .training = 1,
+                    .seed = t->spec.seed,
+                    .step = (uint64_t)t->step,
+                    .norms = t->norms,
+                    .back = t->back,
+                    .scratch = t->scratch + (size_t)thread * t->scratch_bytes};
+}
+
+/* norm.c */
+void mc_norm_lane_moments(mc_trainer *t, int op, int lane, int slot, int n, char *scratch);
+void mc_norm_finish_moments(mc_trainer *t, int op, int m);
+void mc_norm_lane_sums(mc_trainer *t, int op, int lane, int slot, int n, char *scratch);
+void mc_norm_finish_sums(mc_trainer *t, int op, int m);
+
+/* optim.c */
+int mc_plan_blocks(const mc_trainer *t, mc_block *blocks); /* returns how many; blocks may be NULL */
+void mc_reduce_gradient(mc_step_context *c);
+void mc_update_parameters(mc_step_context *c, float rate);
+
+#endif
