@@ -17,8 +17,8 @@
 
 typedef enum {
     MC_OK = 0,
-    MC_NO_MEMORY,   /* the allocation failed, or its size does not fit size_t */
-    MC_BAD_SPEC,    /* a layer does not fit its input, or a size is out of range */
+    MC_NO_MEMORY, /* the allocation failed, or its size does not fit size_t */
+    MC_BAD_SPEC,  /* a layer does not fit its input, or a size is out of range */
     MC_BAD_ARGUMENT,
     MC_BUSY,        /* the network is in use by another thread */
     MC_UNAVAILABLE, /* the kernel table needs instructions that this machine lacks */
@@ -54,12 +54,12 @@ typedef struct {
 typedef struct {
     mc_layer_type type;
     mc_activation activation;
-    int units;                   /* outputs of DENSE, filters of CONV2D */
+    int units;                       /* outputs of DENSE, filters of CONV2D */
     int kernel_height, kernel_width; /* odd */
-    int same_padding;            /* 0: valid */
-    int pool_size, stride;       /* MAX_POOL2D */
-    float rate;                  /* DROPOUT, in [0, 1) */
-    float momentum, epsilon;     /* BATCH_NORM */
+    int same_padding;                /* 0: valid */
+    int pool_size, stride;           /* MAX_POOL2D */
+    float rate;                      /* DROPOUT, in [0, 1) */
+    float momentum, epsilon;         /* BATCH_NORM */
 } mc_layer;
 
 typedef struct mc_net mc_net;

@@ -85,11 +85,19 @@ static int check_op(mc_op *op) {
     op->out = op->in;
     int good = l->activation >= MC_LINEAR && l->activation <= MC_SOFTMAX;
     switch (l->type) {
-    case MC_DENSE: good = good && check_dense(op); break;
+    case MC_DENSE:
+        good = good && check_dense(op);
+        break;
     case MC_CONV2D:
-    case MC_DEPTHWISE_CONV2D: good = good && check_conv(op); break;
-    case MC_MAX_POOL2D: good = good && check_pool(op); break;
-    case MC_GLOBAL_AVERAGE_POOL2D: op->out = (mc_shape){1, 1, op->in.channels}; break;
+    case MC_DEPTHWISE_CONV2D:
+        good = good && check_conv(op);
+        break;
+    case MC_MAX_POOL2D:
+        good = good && check_pool(op);
+        break;
+    case MC_GLOBAL_AVERAGE_POOL2D:
+        op->out = (mc_shape){1, 1, op->in.channels};
+        break;
     case MC_BATCH_NORM:
         good = good && l->momentum >= 0.0f && l->momentum < 1.0f && l->epsilon > 0.0f &&
                l->activation != MC_SOFTMAX;
@@ -99,9 +107,13 @@ static int check_op(mc_op *op) {
         good = good && l->rate >= 0.0f && l->rate < 1.0f;
         op->mask_size = op->in_size;
         break;
-    case MC_FLATTEN: op->out = (mc_shape){1, 1, (int)op->in_size}; break;
-    case MC_ACTIVATION: break;
-    default: good = 0;
+    case MC_FLATTEN:
+        op->out = (mc_shape){1, 1, (int)op->in_size};
+        break;
+    case MC_ACTIVATION:
+        break;
+    default:
+        good = 0;
     }
     op->out_size = mc_size(op->out);
     return good && small_enough(op->out);
@@ -342,7 +354,6 @@ void mc_pack_panels(const mc_net *net, const mc_op *op, int first, int last) {
 void mc_net_pack(mc_net *net) {
     if (net->packed_version == net->version) return;
     for (int i = 0; i < net->n_ops; i++)
-        if (mc_has_matrix(&net->ops[i]))
-            mc_pack_panels(net, &net->ops[i], 0, net->ops[i].n_panels);
+        if (mc_has_matrix(&net->ops[i])) mc_pack_panels(net, &net->ops[i], 0, net->ops[i].n_panels);
     net->packed_version = net->version;
 }

@@ -20,11 +20,11 @@ enum {
 
 typedef struct {
     mc_layer layer;
-    int source;      /* index of this op's layer in the caller's list */
-    int needs_dx;    /* some op before this one has parameters */
-    int fused_pool;  /* a convolution followed by 2x2 max-pooling with stride 2 */
-    int wide;        /* a dense layer split by weights, not by images */
-    int by_filter;   /* its weight gradient is made filter by filter: (out, taps), not (taps, out) */
+    int source;     /* index of this op's layer in the caller's list */
+    int needs_dx;   /* some op before this one has parameters */
+    int fused_pool; /* a convolution followed by 2x2 max-pooling with stride 2 */
+    int wide;       /* a dense layer split by weights, not by images */
+    int by_filter;  /* its weight gradient is made filter by filter: (out, taps), not (taps, out) */
     mc_shape in, out;
     size_t in_size, out_size; /* floats per image */
     size_t mask_size;         /* bytes per image: winners of a pooling, what a dropout kept */
@@ -42,7 +42,7 @@ typedef struct {
     int back_pad_height, back_pad_width;
     mc_shape back_padded;
 
-    int n_out; /* columns of the weight matrix (taps, n_out) */
+    int n_out;                                /* columns of the weight matrix (taps, n_out) */
     size_t weight, n_weights, bias, n_biases; /* in parameters; gamma and beta of a norm */
     size_t state;                             /* in state */
     int n_panels;

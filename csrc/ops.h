@@ -14,21 +14,21 @@ typedef struct {
 typedef struct {
     const mc_net *net;
     int training;
-    uint64_t seed, step;      /* dropout is a function of these, the layer and the image */
-    const mc_norm *norms;     /* one per op; training only */
-    float *const *back;       /* packed weights of the input gradients, one per op; training only */
-    char *scratch;            /* mc_scratch_bytes(), this thread's */
+    uint64_t seed, step;  /* dropout is a function of these, the layer and the image */
+    const mc_norm *norms; /* one per op; training only */
+    float *const *back;   /* packed weights of the input gradients, one per op; training only */
+    char *scratch;        /* mc_scratch_bytes(), this thread's */
 } mc_run;
 
 /* Values of the n images that an op sees. */
 typedef struct {
     int n;
-    uint64_t first;   /* place of the first image in the minibatch */
-    const float *x;   /* (n, in_size) */
-    float *y;         /* (n, out_size) */
-    uint8_t *mask;    /* (n, mask_size) */
-    float *dy;        /* (n, out_size); becomes the gradient before the activation */
-    float *dx;        /* (n, in_size) or NULL if nobody needs it */
+    uint64_t first;         /* place of the first image in the minibatch */
+    const float *x;         /* (n, in_size) */
+    float *y;               /* (n, out_size) */
+    uint8_t *mask;          /* (n, mask_size) */
+    float *dy;              /* (n, out_size); becomes the gradient before the activation */
+    float *dx;              /* (n, in_size) or NULL if nobody needs it */
     float *dweight, *dbias; /* added to; dweight is (n_out, n_taps) if op->by_filter */
 } mc_values;
 
@@ -54,12 +54,12 @@ size_t mc_scratch_bytes(const mc_net *net, int training);
 
 /* Scratch of the op kinds; the same code counts and carves. */
 typedef struct {
-    float *padded;      /* an input with its border */
-    float *tile;        /* (n_positions, cols) before pooling; also unpooled gradients */
-    int32_t *offset;    /* lists for row_sum */
+    float *padded;   /* an input with its border */
+    float *tile;     /* (n_positions, cols) before pooling; also unpooled gradients */
+    int32_t *offset; /* lists for row_sum */
     float *value;
-    float *back_padded; /* an output gradient with its border */
-    float *dy_panel;    /* (MC_DY_CHUNK, cols) */
+    float *back_padded;                    /* an output gradient with its border */
+    float *dy_panel;                       /* (MC_DY_CHUNK, cols) */
     int32_t *filter_offset, *filter_count; /* (n_out, windows), (n_out) */
     float *filter_value;
     float *dx_padded;

@@ -91,8 +91,7 @@ static void update_averages(mc_trainer *t) {
     const double decay = fmin(t->spec.ema_decay, (1.0 + n) / (10.0 + n));
     const float share = (float)(1.0 - decay);
     t->net->kernels->blend(t->ema, t->net->parameters, share, t->net->n_parameters);
-    if (t->ema_state)
-        t->net->kernels->blend(t->ema_state, t->net->state, share, t->net->n_state);
+    if (t->ema_state) t->net->kernels->blend(t->ema_state, t->net->state, share, t->net->n_state);
 }
 
 void mc_update_parameters(mc_step_context *c, float rate) {

@@ -8,9 +8,9 @@
 
 typedef struct mc_predictor {
     int n_threads, slice;
-    size_t most;    /* floats of the largest value of an image */
-    float *values;  /* (n_threads, 2, slice, most) */
-    char *scratch;  /* (n_threads, scratch_bytes) */
+    size_t most;   /* floats of the largest value of an image */
+    float *values; /* (n_threads, 2, slice, most) */
+    char *scratch; /* (n_threads, scratch_bytes) */
     size_t scratch_bytes;
 } mc_predictor;
 

@@ -56,13 +56,13 @@ static void slice_loss(const mc_step_context *c, int lane, int slot, int first, 
     const mc_net *net = t->net;
     const int last = net->n_ops - 1;
     const size_t width = net->n_outputs;
-    t->lane_loss[lane] += net->kernels->loss(
-        t->spec.loss, t->raw ? MC_LINEAR : net->ops[last].layer.activation,
-        t->spec.label_smoothing, t->out[last] + (size_t)slot * width, (size_t)n, width,
-        c->data->classes ? t->classes + first : NULL,
-        c->data->classes ? NULL : t->targets + (size_t)first * width,
-        c->data->sample_weight ? t->weights + first : NULL, 1.0f / (float)c->m,
-        t->grad[last] + (size_t)slot * width, &t->lane_correct[lane]);
+    t->lane_loss[lane] +=
+        net->kernels->loss(t->spec.loss, net->ops[last].layer.activation, t->spec.label_smoothing,
+                           t->out[last] + (size_t)slot * width, (size_t)n, width,
+                           c->data->classes ? t->classes + first : NULL,
+                           c->data->classes ? NULL : t->targets + (size_t)first * width,
+                           c->data->sample_weight ? t->weights + first : NULL, 1.0f / (float)c->m,
+                           t->grad[last] + (size_t)slot * width, &t->lane_correct[lane]);
 }
 
 static void slice_forward(const mc_step_context *c, const mc_stage *stage, int lane, int slot,
@@ -342,8 +342,7 @@ static void gather_targets(const mc_step_context *c, const int64_t *order) {
 }
 
 static int stage_begins_with_norm(const mc_trainer *t, int stage) {
-    return stage < t->n_stages &&
-           t->net->ops[t->stages[stage].first].layer.type == MC_BATCH_NORM;
+    return stage < t->n_stages && t->net->ops[t->stages[stage].first].layer.type == MC_BATCH_NORM;
 }
 
 /* Forward and backward of one minibatch, and its gradient. */
@@ -358,7 +357,8 @@ static void compute_gradient(mc_step_context *c, const int64_t *order) {
             forward_wide_stage(c);
         else
             mc_parallel(c->n_threads, t->n_lanes, s == last ? turn_lane : forward_lane, c);
-        if (stage_begins_with_norm(t, s + 1)) mc_norm_finish_moments(t, t->stages[s + 1].first, c->m);
+        if (stage_begins_with_norm(t, s + 1))
+            mc_norm_finish_moments(t, t->stages[s + 1].first, c->m);
     }
     if (t->stages[last].wide) mc_parallel(c->n_threads, t->n_lanes, loss_lane, c);
     for (int s = last; s >= 0; s--) {
@@ -388,7 +388,7 @@ static mc_status check_data(const mc_trainer *t, const mc_train_data *data, int 
     if (data->classes)
         for (size_t i = 0; i < data->n_order; i++) {
             const int32_t class = data->classes[data->order[i]];
-            if (class < 0 || (size_t)class >= t->net->n_outputs) return MC_BAD_ARGUMENT;
+            if (class < 0 || (size_t) class >= t->net->n_outputs) return MC_BAD_ARGUMENT;
         }
     return MC_OK;
 }

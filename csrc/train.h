@@ -42,17 +42,17 @@ struct mc_trainer {
     uint8_t **mask;
     float **back; /* packed weights of input gradients */
     mc_norm *norms;
-    double **norm_sums;   /* per op (n_lanes, 2, channels), NULL unless a normalisation */
-    size_t *lane_offset;  /* per op, in a lane's gradient */
+    double **norm_sums;  /* per op (n_lanes, 2, channels), NULL unless a normalisation */
+    size_t *lane_offset; /* per op, in a lane's gradient */
     size_t lane_size;
     float *lanes, *gradient; /* (n_lanes, lane_size), (n_parameters) */
     float *m, *v, *ema, *ema_state;
     double *lane_loss;
     int64_t *lane_correct;
-    int32_t *classes;      /* of the minibatch */
+    int32_t *classes; /* of the minibatch */
     float *targets, *weights;
-    double *block_norm;    /* squared gradient norms */
-    int64_t *position;     /* of the minibatch: index of each image in the data */
+    double *block_norm; /* squared gradient norms */
+    int64_t *position;  /* of the minibatch: index of each image in the data */
     char *scratch;
     size_t scratch_bytes;
 };
@@ -89,7 +89,8 @@ void mc_norm_lane_sums(mc_trainer *t, int op, int lane, int slot, int n, char *s
 void mc_norm_finish_sums(mc_trainer *t, int op, int m);
 
 /* optim.c */
-int mc_plan_blocks(const mc_trainer *t, mc_block *blocks); /* returns how many; blocks may be NULL */
+int mc_plan_blocks(const mc_trainer *t,
+                   mc_block *blocks); /* returns how many; blocks may be NULL */
 void mc_reduce_gradient(mc_step_context *c);
 void mc_update_parameters(mc_step_context *c, float rate);
 

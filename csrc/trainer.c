@@ -5,8 +5,8 @@ static int plan_stages(const mc_net *net, mc_stage *stages) {
     int n = 0;
     for (int i = 0; i < net->n_ops; i++) {
         const int wide = net->ops[i].wide;
-        const int starts = i == 0 || wide || net->ops[i - 1].wide ||
-                           net->ops[i].layer.type == MC_BATCH_NORM;
+        const int starts =
+            i == 0 || wide || net->ops[i - 1].wide || net->ops[i].layer.type == MC_BATCH_NORM;
         if (starts) {
             if (stages) stages[n] = (mc_stage){i, i + 1, wide};
             n++;
@@ -32,7 +32,8 @@ static mc_status check_loss(const mc_net *net, const mc_train_spec *spec, int *r
     case MC_SIGMOID_CROSS_ENTROPY:
         return own && (activation == MC_SIGMOID || activation == MC_LINEAR) ? MC_OK
                                                                             : MC_BAD_ARGUMENT;
-    case MC_MEAN_SQUARED_ERROR: return own ? MC_OK : MC_BAD_ARGUMENT;
+    case MC_MEAN_SQUARED_ERROR:
+        return own ? MC_OK : MC_BAD_ARGUMENT;
     }
     return MC_BAD_ARGUMENT;
 }
@@ -42,14 +43,14 @@ static int in_range(float value, float low, float high) {
 }
 
 static mc_status check_spec(const mc_train_spec *s) {
-    const int good = s->batch_size >= 1 && s->batch_size <= 1 << 20 &&
-                     in_range(s->label_smoothing, 0.0f, 0.999f) &&
-                     in_range(s->momentum, 0.0f, 0.999999f) && in_range(s->beta_1, 0.0f, 0.999999f) &&
-                     in_range(s->beta_2, 0.0f, 0.9999999f) && in_range(s->epsilon, 0.0f, 1.0f) &&
-                     in_range(s->weight_decay, 0.0f, 1e6f) && in_range(s->clip_norm, 0.0f, 1e30f) &&
-                     in_range(s->ema_decay, 0.0f, 0.9999999f) && s->optimizer >= MC_SGD &&
-                     s->optimizer <= MC_ADAMW &&
-                     (!s->use_augment || !mc_augment_check(&s->augment, NULL, NULL));
+    const int good =
+        s->batch_size >= 1 && s->batch_size <= 1 << 20 &&
+        in_range(s->label_smoothing, 0.0f, 0.999f) && in_range(s->momentum, 0.0f, 0.999999f) &&
+        in_range(s->beta_1, 0.0f, 0.999999f) && in_range(s->beta_2, 0.0f, 0.9999999f) &&
+        in_range(s->epsilon, 0.0f, 1.0f) && in_range(s->weight_decay, 0.0f, 1e6f) &&
+        in_range(s->clip_norm, 0.0f, 1e30f) && in_range(s->ema_decay, 0.0f, 0.9999999f) &&
+        s->optimizer >= MC_SGD && s->optimizer <= MC_ADAMW &&
+        (!s->use_augment || !mc_augment_check(&s->augment, NULL, NULL));
     return good ? MC_OK : MC_BAD_ARGUMENT;
 }
 

@@ -18,11 +18,11 @@ enum { MC_MAX_COLS = 32 }; /* largest panel width of any table */
 
 /* One step of an optimiser, over a run of parameters. */
 typedef struct {
-    float rate;           /* learning rate, bias correction included for Adam */
-    float decay;          /* added to the gradient as decay * weight */
-    float shrink;         /* weight *= shrink first (decoupled decay); 1 for none */
-    float scale;          /* gradient *= scale first (clipping) */
-    float momentum;       /* SGD */
+    float rate;     /* learning rate, bias correction included for Adam */
+    float decay;    /* added to the gradient as decay * weight */
+    float shrink;   /* weight *= shrink first (decoupled decay); 1 for none */
+    float scale;    /* gradient *= scale first (clipping) */
+    float momentum; /* SGD */
     int nesterov;
     float beta_1, beta_2, epsilon; /* Adam; epsilon scaled to the bias correction */
 } mc_step;
@@ -57,8 +57,8 @@ struct mc_kernels {
     /* z (n, width) -> y, and dy = weight * d(loss)/d(z). Targets: classes or (n, width) floats.
      * Returns the sum of weighted losses and counts the right ones. */
     double (*loss)(mc_loss loss, mc_activation last, float smoothing, float *z, size_t n,
-                   size_t width, const int32_t *classes, const float *targets,
-                   const float *weights, float scale, float *dy, int64_t *correct);
+                   size_t width, const int32_t *classes, const float *targets, const float *weights,
+                   float scale, float *dy, int64_t *correct);
 
     void (*from_uint8)(const uint8_t *in, float *out, size_t n);
     void (*add)(float *sum, const float *x, size_t n);
@@ -90,8 +90,8 @@ struct mc_kernels {
     void (*depthwise)(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
                       int n_taps, const float *weight, const float *bias, int channels, float *out);
     void (*depthwise_gradient)(const float *x, const int32_t *position, int n_positions,
-                               const int32_t *tap, int n_taps, const float *weight,
-                               const float *dy, int channels, float *dw, float *dx);
+                               const int32_t *tap, int n_taps, const float *weight, const float *dy,
+                               int channels, float *dw, float *dx);
     mc_augment_image_fn *augment_image; /* see augment.h */
 };
 

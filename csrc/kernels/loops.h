@@ -62,7 +62,8 @@ static void softmax_rows(float *y, size_t n, size_t width) {
 
 static void activate(mc_activation activation, float *y, size_t n, size_t width) {
     switch (activation) {
-    case MC_LINEAR: break;
+    case MC_LINEAR:
+        break;
     case MC_RELU:
         for (size_t i = 0; i < n; i++) y[i] = y[i] > 0.0f ? y[i] : 0.0f;
         break;
@@ -79,14 +80,17 @@ static void activate(mc_activation activation, float *y, size_t n, size_t width)
             y[i] = s < 0.04f ? near : far;
         }
         break;
-    case MC_SOFTMAX: softmax_rows(y, n / width, width); break;
+    case MC_SOFTMAX:
+        softmax_rows(y, n / width, width);
+        break;
     }
 }
 
 static void deactivate(mc_activation activation, const float *y, float *dy, size_t n,
                        size_t width) {
     switch (activation) {
-    case MC_LINEAR: break;
+    case MC_LINEAR:
+        break;
     case MC_RELU:
         for (size_t i = 0; i < n; i++) dy[i] = y[i] > 0.0f ? dy[i] : 0.0f;
         break;
@@ -277,8 +281,7 @@ static void norm_sums(const float *x, const float *dy, const float *mean, const 
 static void norm_gradient(const float *x, const float *dy, const float *mean, const float *a,
                           const float *b, const float *k, size_t n, size_t channels, float *dx) {
     for (size_t i = 0; i < n; i++, x += channels, dy += channels, dx += channels)
-        for (size_t c = 0; c < channels; c++) 
-            dx[c] = a[c] * dy[c] + b[c] * (x[c] - mean[c]) + k[c];
+        for (size_t c = 0; c < channels; c++) dx[c] = a[c] * dy[c] + b[c] * (x[c] - mean[c]) + k[c];
 }
 
 static void depthwise(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
@@ -294,8 +297,8 @@ static void depthwise(const float *x, const int32_t *position, int n_positions, 
 }
 
 static void depthwise_gradient(const float *x, const int32_t *position, int n_positions,
-                               const int32_t *tap, int n_taps, const float *weight,
-                               const float *dy, int channels, float *dw, float *dx) {
+                               const int32_t *tap, int n_taps, const float *weight, const float *dy,
+                               int channels, float *dw, float *dx) {
     for (int p = 0; p < n_positions; p++, dy += channels)
         for (int t = 0; t < n_taps; t++) {
             const float *v = x + position[p] + tap[t], *w = weight + t * channels;
@@ -310,28 +313,27 @@ static void depthwise_gradient(const float *x, const int32_t *position, int n_po
 #include "augment_body.h"
 
 #define MC_TABLE(table, label, lanes)                                                              \
-    const mc_kernels table = {                                                                     \
-        .name = label,                                                                             \
-        .cols = PANEL_COLS,                                                                        \
-        .lane = lanes,                                                                             \
-        .dot_panel = dot_panel,                                                                    \
-        .outer_panel = outer_panel,                                                                \
-        .row_sum = row_sum,                                                                        \
-        .pool_windows = pool_windows,                                                              \
-        .activate = activate,                                                                      \
-        .deactivate = deactivate,                                                                  \
-        .loss = loss_rows,                                                                         \
-        .from_uint8 = from_uint8,                                                                  \
-        .add = add,                                                                                \
-        .reduce = reduce,                                                                          \
-        .square_sum = square_sum,                                                                  \
-        .sgd = sgd,                                                                                \
-        .adam = adam,                                                                              \
-        .blend = blend,                                                                            \
-        .norm_moments = norm_moments,                                                              \
-        .norm_apply = norm_apply,                                                                  \
-        .norm_sums = norm_sums,                                                                    \
-        .norm_gradient = norm_gradient,                                                            \
-        .depthwise = depthwise,                                                                    \
-        .depthwise_gradient = depthwise_gradient,                                                  \
-        .augment_image = augment_image}
+    const mc_kernels table = {.name = label,                                                       \
+                              .cols = PANEL_COLS,                                                  \
+                              .lane = lanes,                                                       \
+                              .dot_panel = dot_panel,                                              \
+                              .outer_panel = outer_panel,                                          \
+                              .row_sum = row_sum,                                                  \
+                              .pool_windows = pool_windows,                                        \
+                              .activate = activate,                                                \
+                              .deactivate = deactivate,                                            \
+                              .loss = loss_rows,                                                   \
+                              .from_uint8 = from_uint8,                                            \
+                              .add = add,                                                          \
+                              .reduce = reduce,                                                    \
+                              .square_sum = square_sum,                                            \
+                              .sgd = sgd,                                                          \
+                              .adam = adam,                                                        \
+                              .blend = blend,                                                      \
+                              .norm_moments = norm_moments,                                        \
+                              .norm_apply = norm_apply,                                            \
+                              .norm_sums = norm_sums,                                              \
+                              .norm_gradient = norm_gradient,                                      \
+                              .depthwise = depthwise,                                              \
+                              .depthwise_gradient = depthwise_gradient,                            \
+                              .augment_image = augment_image}

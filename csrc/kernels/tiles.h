@@ -105,9 +105,10 @@ static void outer_panel(const float *x, const int32_t *position, int n_positions
 }
 
 /* One strip of row_sum, `vectors` wide, all of it in registers. */
-static inline __attribute__((always_inline)) void
-row_sum_strip(const float *rows, const int32_t *offset, const float *value, int n, float *sum,
-              const int vectors) {
+static inline __attribute__((always_inline)) void row_sum_strip(const float *rows,
+                                                                const int32_t *offset,
+                                                                const float *value, int n,
+                                                                float *sum, const int vectors) {
     vf acc[SUM_VECTORS];
     UNROLL
     for (int j = 0; j < vectors; j++) acc[j] = vload(sum + j * VW);
@@ -128,7 +129,9 @@ static void row_sum(const float *rows, const int32_t *offset, const float *value
         int strip = vectors < SUM_VECTORS ? vectors : SUM_VECTORS;
         switch (strip) {
 #define STRIP(k)                                                                                   \
-    case k: row_sum_strip(rows, offset, value, n, sum, k); break;
+    case k:                                                                                        \
+        row_sum_strip(rows, offset, value, n, sum, k);                                             \
+        break;
             STRIP(1)
             STRIP(2)
             STRIP(3)
