@@ -26,14 +26,18 @@ __all__ = [
     "export",
     "load_any",
     "read_model",
-    "shipped_models",
+    "shipped_names",
     "verify",
     "write_model",
 ]
 
 
-def shipped_models() -> dict[str, Path]:
-    """Names and files of the models that come with the package."""
+def shipped_names() -> list[str]:
+    """Names of the models that come with the package."""
+    return list(_shipped_paths())
+
+
+def _shipped_paths() -> dict[str, Path]:
     folders = [Path(__file__).parents[2] / "weights"]  # a source tree
     with contextlib.suppress(ModuleNotFoundError):
         folders.insert(0, Path(str(resources.files("mnistc.weights"))))  # installed
@@ -61,7 +65,7 @@ def load_any(path_or_name: PathLike) -> ModelFile:
     if path.is_dir():
         return _load_directory(path)
     if not path.exists() and re.fullmatch(r"[A-Za-z0-9_-]+", str(path_or_name)):
-        shipped = shipped_models()
+        shipped = _shipped_paths()
         if str(path_or_name) not in shipped:
             names = ", ".join(shipped) or "none"
             raise FileNotFoundError(

@@ -20,7 +20,7 @@ from mnistc.formats import vectors
 from mnistc.formats.files import PathLike, read_capped
 from mnistc.formats.model_file import MAX_LAYERS, ModelFile, check_network
 from mnistc.formats.tensors import decode_tensor
-from mnistc.formats.untrusted import F32, check_metadata, parse_json, short
+from mnistc.formats.untrusted import F32, check_metadata, one_line, parse_json, short
 from mnistc.layers import (
     BatchNorm,
     Dropout,
@@ -89,11 +89,9 @@ def model_from_document(
         metadata = {key: document[key] for key in METADATA if key in document}
         model = ModelFile(layers, arrays, input_shape, **metadata)
         vectors.check(model)
-    except FormatError as error:
-        text = str(error)
-        raise FormatError(text if text.startswith(source) else f"{source}: {text}") from None
-    except (ValueError, TypeError) as error:
-        raise FormatError(f"{source}: {error}") from None
+    except (ValueError, TypeError) as error:  # FormatError among them
+        text = str(error).removeprefix(f"{source}: ")
+        raise FormatError(f"{source}: {one_line(text)}") from None
     return model
 
 
@@ -131,8 +129,8 @@ def _check_schema(document: dict[str, Any], source: str) -> None:
     error = next(iter(validator.iter_errors(skeleton)), None)
     if error is not None:
         where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
-        message = error.message if len(error.message) <= 160 else error.message[:157] + "..."
-        raise FormatError(f"{source}: {ascii(where.lstrip('.'))[1:-1] or 'file'}: {message}")
+        where = one_line(where.lstrip("."), 80) or "file"
+        raise FormatError(f"{source}: {where}: {one_line(error.message, 160)}")
 
 
 def _skeleton(document: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +184,7 @@ def _read_tensors(
     used: set[str] = set()
     for layer, roles in zip(layers, owners, strict=True):
         for role, name in roles.items():
-            where = f"tensors.{ascii(name)[1:-1]}"
+            where = f"tensors.{one_line(name, 80)}"
             if name not in tensors:
                 raise FormatError(f"{where}: missing; layer {layer_name(layer)!r} needs it")
             if name in used:
@@ -196,5 +194,5 @@ def _read_tensors(
             weights[key] = decode_tensor(tensors[name], shapes[key], where)
     extra = sorted(set(tensors) - used)
     if extra:
-        raise FormatError(f"tensors.{ascii(extra[0])[1:-1]}: no layer uses it")
+        raise FormatError(f"tensors.{one_line(extra[0], 80)}: no layer uses it")
     return weights

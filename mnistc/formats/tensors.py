@@ -133,7 +133,8 @@ def _from_decimal(
     data: list[Any], dtype: np.dtype[Any], count: int, where: str
 ) -> npt.NDArray[Any]:
     values = to_floats(data, where, count)
-    if dtype.kind == "i" and not ((np.rint(values) == values) & (np.abs(values) <= 128)).all():
+    whole = (np.rint(values) == values) & (values >= -128) & (values <= 127)
+    if dtype.kind == "i" and not whole.all():
         raise FormatError(f"{where}: wanted integers from -128 to 127")
     if dtype.kind == "f" and dtype.itemsize == 2:
         with np.errstate(over="ignore"):

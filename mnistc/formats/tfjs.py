@@ -22,7 +22,7 @@ from mnistc.errors import FormatError
 from mnistc.formats.files import MAX_FILE_BYTES, PathLike, read_capped
 from mnistc.formats.model_file import MAX_LAYERS, ModelFile, check_network
 from mnistc.formats.tensors import MAX_PARAMETERS
-from mnistc.formats.untrusted import F32, check_finite, check_metadata, parse_json, short
+from mnistc.formats.untrusted import F32, check_finite, check_metadata, one_line, parse_json, short
 from mnistc.layers import (
     Activation,
     BatchNorm,
@@ -79,7 +79,7 @@ def tfjs_from_document(document: Any, path: Path) -> ModelFile:
         weights = _assign(layers, keras_names, input_shape, tensors)
         return ModelFile(layers, weights, input_shape, name=name)
     except (ValueError, TypeError) as error:
-        raise FormatError(f"{source}: {error}") from None
+        raise FormatError(f"{source}: {one_line(str(error))}") from None
 
 
 def _get(config: Any, key: str, kind: type, default: Any = None) -> Any:

@@ -35,6 +35,12 @@ def short(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def one_line(text: str, limit: int = 240) -> str:
+    """`text` as printable ASCII on one line, cut to `limit` characters."""
+    text = "".join(c if c.isprintable() and c.isascii() else ascii(c)[1:-1] for c in text[:limit])
+    return text if len(text) < limit else text[: limit - 3] + "..."
+
+
 def parse_json(data: bytes, source: str) -> Any:
     """Parse UTF-8 JSON, refusing what the JSON standard or plain sense refuses.
 
