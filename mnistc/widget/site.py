@@ -1,0 +1,199 @@
+"""Writes the widget's files: scripts with models embedded, model files, a demo page."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import html
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mnistc.errors import FormatError
+from mnistc.formats import load_any, read_model, shipped_models
+from mnistc.formats.files import PathLike
+from mnistc.formats.model_file import ModelFile
+from mnistc.formats.writer import format_model
+from mnistc.widget.embed import register_statement
+
+DIST = Path(__file__).parent / "dist"
+DEFAULT_MODELS = ("cnn", "mlp")
+_SCRIPT = "mnistc.global.js"
+# The original's file names: a fully connected network, and a convolutional one.
+_DROP_INS = {"mlp": "mnist_widget.js", "cnn": "mnist_convolution_widget.js"}
+
+
+@dataclass
+class _Embedded:
+    """A model of the site: its name there, what it is, and its file's JSON."""
+
+    name: str
+    model: ModelFile
+    document: dict[str, Any]
+
+    @property
+    def statement(self) -> str:
+        return register_statement(self.name, self.document)
+
+    @property
+    def is_convolutional(self) -> bool:
+        return any(layer["type"] == "conv2d" for layer in self.document["layers"])
+
+
+def write_site(
+    directory: PathLike, models: Sequence[PathLike | ModelFile] | None = None
+) -> list[Path]:
+    """Write everything that a web page needs of the widget, and a demo page that shows it.
+
+    Parameters
+    ----------
+    directory : path
+        Made where it does not exist; files of the same names are replaced.
+    models : sequence of path, shipped name or ModelFile, optional
+        The shipped CNN and MLP unless told. The first one is embedded in ``mnistc.global.js``;
+        weights keep the precision of their file, so an int8 file makes the smallest script.
+
+    Returns
+    -------
+    list of Path
+        The files that were written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a model does not exist.
+    ValueError
+        If a model does not read drawings of 28 x 28 pixels (``FormatError``: is no model at all).
+    """
+    if models is None:
+        models = [name for name in DEFAULT_MODELS if name in shipped_models()]
+        if not models:
+            raise FileNotFoundError("no shipped models: name a model file")
+    embedded = _embed(models)
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    code = (DIST / _SCRIPT).read_text("ascii")
+    texts = {f"{each.name}.json": _json(each.document) for each in embedded}
+    texts |= {f"{each.name}.js": each.statement for each in embedded}
+    texts[_SCRIPT] = code + embedded[0].statement
+    for role, model in _drop_ins(embedded).items():
+        texts[_DROP_INS[role]] = code + register_statement(role, model.document)
+    page = (DIST / "index.html").read_text("utf-8")
+    texts["index.html"] = _demo_page(page, embedded, texts[_SCRIPT])
+    written = []
+    for source in sorted(DIST.iterdir()):
+        if source.name not in texts and source.is_file():
+            written.append(Path(shutil.copyfile(source, folder / source.name)))
+    shutil.copyfile(Path(__file__).parent / "package.json", folder / "package.json")
+    for name, text in texts.items():
+        (folder / name).write_text(text, "utf-8", newline="\n")
+    return [*written, folder / "package.json", *(folder / name for name in texts)]
+
+
+def serve(directory: PathLike, port: int = 8000) -> None:
+    """Serve a folder at http://localhost:port/ until interrupted; nobody else can reach it."""
+    handler = functools.partial(_Handler, directory=str(directory))
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    # Not what the system's registry says: a module with a wrong type does not run.
+    extensions_map: ClassVar[dict[str, str]] = {
+        "": "application/octet-stream",
+        ".html": "text/html; charset=utf-8",
+        ".js": "text/javascript; charset=utf-8",
+        ".css": "text/css; charset=utf-8",
+        ".json": "application/json",
+    }
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-store")
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+def _embed(models: Sequence[PathLike | ModelFile]) -> list[_Embedded]:
+    embedded: list[_Embedded] = []
+    for source in models:
+        model = source if isinstance(source, ModelFile) else load_any(source)
+        if tuple(model.input_shape) != (28, 28, 1):
+            shape = " x ".join(map(str, model.input_shape))
+            raise ValueError(f"model: the widget wants an input of 28 x 28 x 1, got {shape}")
+        document = _document(source, model)
+        plain = re.sub(r"[^\w-]+", "-", model.name, flags=re.ASCII).strip("-")[:40] or "model"
+        taken = {each.name for each in embedded} | {"package", "custom-elements", "core", "demo"}
+        name = next(n for n in _numbered(plain) if n not in taken | {"mnistc", "index"})
+        embedded.append(_Embedded(name, model, document))
+    return embedded
+
+
+def _numbered(name: str) -> list[str]:
+    return [name, *(f"{name}-{i}" for i in range(2, 100))]
+
+
+def _document(source: PathLike | ModelFile, model: ModelFile) -> dict[str, Any]:
+    """The model's own file as it is, if it is one; else what would be written."""
+    path = source
+    if not isinstance(path, ModelFile):
+        path = Path(path) if Path(path).is_file() else shipped_models().get(str(path), Path(path))
+        if path.suffix == ".json":
+            try:
+                read_model(path)
+            except FormatError:
+                pass  # another format, which load_any has read
+            else:
+                return _parse(path.read_bytes())
+    return _parse(format_model(model))
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(data)
+    return document
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def _drop_ins(embedded: list[_Embedded]) -> dict[str, _Embedded]:
+    """A model for each of the original's two widgets: the site's own, or else a shipped one."""
+    found: dict[str, _Embedded] = {}
+    for each in embedded:
+        found.setdefault("cnn" if each.is_convolutional else "mlp", each)
+    for role in _DROP_INS:
+        if role not in found:
+            found[role] = _embed([role])[0] if role in shipped_models() else embedded[0]
+    return found
+
+
+def _demo_page(page: str, embedded: list[_Embedded], script: str) -> str:
+    """The demo's template with the models in it."""
+    digest = base64.b64encode(hashlib.sha384(script.encode()).digest()).decode()
+    scripts = "".join(f'<script src="{each.name}.js"></script>\n' for each in embedded[1:])
+    columns = "".join(map(_column, embedded))
+    values = {"scripts": scripts, "models": columns, "integrity": f"sha384-{digest}"}
+    return re.sub(r"<!--(\w+)-->", lambda match: values[match[1]], page)
+
+
+def _column(each: _Embedded) -> str:
+    facts = [f"{each.model.n_parameters:,} parameters"]
+    accuracy = each.model.metrics.get("test_accuracy")
+    if isinstance(accuracy, (int, float)):
+        facts.append(f"{accuracy:.2%} on the MNIST test set")
+    kind = "Convolutional network" if each.is_convolutional else "Fully connected network"
+    return (
+        f"<section>\n<h2>{kind}</h2>\n<p>{html.escape(', '.join(facts))}</p>\n"
+        f'<mnistc-digit model="{each.name}"></mnistc-digit>\n</section>\n'
+    )

@@ -1,0 +1,38 @@
+import type { Model } from "./model.js";
+import { predict } from "./network.js";
+import { rasterize, type Strokes } from "./strokes.js";
+
+/** What a network makes of a drawing. */
+export interface Reading {
+  /** Index of the likeliest label; null for an empty drawing. */
+  prediction: number | null;
+  /** Its text; null for an empty drawing. */
+  label: string | null;
+  /** Its probability, 0 to 1. */
+  confidence: number;
+  /** Whether the network is sure enough to say so (confidence of at least SURE). */
+  sure: boolean;
+  probabilities: number[];
+  pixels: Float32Array;
+}
+
+/** Below this confidence the honest answer is "not sure". */
+export const SURE = 0.6;
+
+/** The reading of 784 pixels; nothing is read into a blank image. */
+export function read(model: Model, pixels: Float32Array): Reading {
+  if (!pixels.some((v) => v > 0)) {
+    const probabilities = model.labels.map(() => 0);
+    return { prediction: null, label: null, confidence: 0, sure: false, probabilities, pixels };
+  }
+  const probabilities = predict(model, pixels);
+  const confidence = Math.max(...probabilities);
+  const prediction = probabilities.indexOf(confidence);
+  const label = model.labels[prediction];
+  return { prediction, label, confidence, sure: confidence >= SURE, probabilities, pixels };
+}
+
+/** The reading of a drawing: strokes as pen strokes, y down, in any unit. */
+export function classify(model: Model, strokes: Strokes): Reading {
+  return read(model, rasterize(strokes, { penWidth: model.penWidth }));
+}

@@ -1,0 +1,198 @@
+/**
+ * A network's forward pass in plain JavaScript: channels last, one image at a time, buffers
+ * allocated once. Weights are repacked on the first prediction.
+ */
+import { product, type Activation, type Layer, type Model } from "./model.js";
+
+/** Writes a layer's output for an input. */
+type Step = (x: Float32Array, out: Float32Array) => void;
+
+function activate(kind: Activation, x: Float32Array, channels: number): void {
+  if (kind == "softmax") {
+    for (let at = 0; at < x.length; at += channels) {
+      const row = x.subarray(at, at + channels);
+      const top = Math.max(...row);
+      let sum = 0;
+      for (let i = 0; i < channels; i++) sum += row[i] = Math.exp(row[i] - top);
+      for (let i = 0; i < channels; i++) row[i] /= sum;
+    }
+  } else if (kind != "linear") {
+    for (let i = 0; i < x.length; i++) {
+      const v = x[i];
+      x[i] = kind == "relu" ? (v > 0 ? v : 0)
+        : kind == "tanh" ? Math.tanh(v) : 1 / (1 + Math.exp(-v));
+    }
+  }
+}
+
+/** weight (in, out). Most of an image's pixels, and many a ReLU's outputs, are 0: skip them. */
+function dense({ output: [, , units], tensors: [weight, bias] }: Layer): Step {
+  const w = weight.data, sum = new Float64Array(units);
+  return (x, out) => {
+    sum.set(bias.data);
+    for (let i = 0, p = 0; i < x.length; i++, p += units) {
+      const v = x[i];
+      if (v) for (let j = 0; j < units; j++) sum[j] += v * w[p + j];
+    }
+    out.set(sum);
+  };
+}
+
+/** The image within its border of zeros, if the layer wants one. */
+function padder({ input: [height, width, channels], border: [top, left] }: Layer) {
+  const row = (width + 2 * left) * channels, line = width * channels;
+  const padded = new Float32Array((height + 2 * top) * row);
+  return (x: Float32Array) => {
+    if (!top && !left) return x;
+    for (let i = 0; i < height; i++) {
+      padded.set(x.subarray(i * line, (i + 1) * line), (i + top) * row + left * channels);
+    }
+    return padded;
+  };
+}
+
+/**
+ * Convolution: 4 filters of 2 neighbouring pixels at once, so that eight sums stay in registers.
+ * A kernel row times the input channels is contiguous in both the image and the weights, which are
+ * packed as (filters / 4, kh, kw * in, 4).
+ */
+function conv2d(layer: Layer): Step {
+  const { output: [height, width, filters], window: [kh, kw], tensors: [weight, bias] } = layer;
+  const channels = layer.input[2], span = kw * channels, size = kh * span;
+  const row = (width + kw - 1) * channels, pad = padder(layer);
+  const packed = new Float32Array((filters + 3) * size), start = new Float32Array(filters + 3);
+  for (let f = 0; f < filters; f++) {
+    start[f] = bias.data[f];
+    for (let k = 0; k < size; k++) {
+      packed[((f >> 2) * size + k) * 4 + (f & 3)] = weight.data[k * filters + f];
+    }
+  }
+
+  /** Filters f to f + 3 of the pixels whose windows begin at first and second. */
+  function pixels(x: Float32Array, first: number, second: number, f: number, tile: Float64Array) {
+    let s0 = start[f], s1 = start[f + 1], s2 = start[f + 2], s3 = start[f + 3];
+    let t0 = s0, t1 = s1, t2 = s2, t3 = s3;
+    let p = f * size;
+    for (let ky = 0; ky < kh; ky++, first += row, second += row) {
+      for (let k = 0; k < span; k++, p += 4) {
+        const u = x[first + k], v = x[second + k];
+        const w0 = packed[p], w1 = packed[p + 1], w2 = packed[p + 2], w3 = packed[p + 3];
+        s0 += u * w0; s1 += u * w1; s2 += u * w2; s3 += u * w3;
+        t0 += v * w0; t1 += v * w1; t2 += v * w2; t3 += v * w3;
+      }
+    }
+    tile[0] = s0; tile[1] = s1; tile[2] = s2; tile[3] = s3;
+    tile[4] = t0; tile[5] = t1; tile[6] = t2; tile[7] = t3;
+  }
+
+  const tile = new Float64Array(8);
+  return (image, out) => {
+    const x = pad(image);
+    for (let f = 0; f < filters; f += 4) {
+      for (let i = 0; i < height; i++) {
+        for (let j = 0; j < width; j += 2) {
+          const next = Math.min(j + 1, width - 1), to = (i * width + j) * filters + f;
+          pixels(x, i * row + j * channels, i * row + next * channels, f, tile);
+          for (let k = 0; k < 4 && f + k < filters; k++) {
+            out[to + k] = tile[k];
+            if (next > j) out[to + filters + k] = tile[4 + k];
+          }
+        }
+      }
+    }
+  };
+}
+
+function depthwise(layer: Layer): Step {
+  const { output: [height, width, channels], window: [kh, kw], tensors: [weight, bias] } = layer;
+  const pad = padder(layer), w = weight.data, row = (width + kw - 1) * channels;
+  const sum = new Float64Array(channels);
+  return (image, out) => {
+    const x = pad(image);
+    for (let i = 0; i < height; i++) {
+      for (let j = 0; j < width; j++) {
+        sum.set(bias.data);
+        for (let k = 0, p = 0; k < kh * kw; k++) {
+          let from = (i + Math.floor(k / kw)) * row + (j + (k % kw)) * channels;
+          for (let c = 0; c < channels; c++) sum[c] += x[from++] * w[p++];
+        }
+        out.set(sum, (i * width + j) * channels);
+      }
+    }
+  };
+}
+
+function maxPool({ input, output: [height, width, channels], window: [size], stride }: Layer): Step {
+  const row = input[1] * channels;
+  return (x, out) => {
+    let to = 0;
+    for (let i = 0; i < height; i++) {
+      for (let j = 0; j < width; j++) {
+        const corner = i * stride * row + j * stride * channels;
+        for (let c = 0; c < channels; c++) {
+          let top = -Infinity;
+          for (let y = 0; y < size; y++) {
+            for (let k = 0; k < size; k++) {
+              const v = x[corner + y * row + k * channels + c];
+              if (v > top) top = v;
+            }
+          }
+          out[to++] = top;
+        }
+      }
+    }
+  };
+}
+
+function averagePool({ output: [, , channels] }: Layer): Step {
+  return (x, out) => {
+    const sum = new Float64Array(channels);
+    for (let i = 0; i < x.length; i++) sum[i % channels] += x[i];
+    out.set(sum.map((v) => (v * channels) / x.length));
+  };
+}
+
+function batchNorm({ tensors, epsilon }: Layer): Step {
+  const [gamma, beta, mean, variance] = tensors.map((tensor) => tensor.data);
+  const scale = gamma.map((v, c) => v / Math.sqrt(variance[c] + epsilon));
+  return (x, out) => {
+    for (let i = 0; i < x.length; i++) {
+      const c = i % scale.length;
+      out[i] = (x[i] - mean[c]) * scale[c] + beta[c];
+    }
+  };
+}
+
+const STEPS: Record<string, (layer: Layer) => Step> = {
+  dense, conv2d, depthwise_conv2d: depthwise, max_pool2d: maxPool,
+  global_average_pool2d: averagePool, batch_norm: batchNorm,
+};
+
+/** Each layer's step with its output; reshaping and activations just copy. */
+const compiled = new WeakMap<Model, [Step, Float32Array][]>();
+
+function compile(model: Model): [Step, Float32Array][] {
+  return model.layers.map((layer) => [
+    STEPS[layer.type] ? STEPS[layer.type](layer) : (x, out) => out.set(x),
+    new Float32Array(product(layer.output)),
+  ]);
+}
+
+/** Called with each layer's output; the array is overwritten by the next prediction. */
+export type Trace = (layer: Layer, output: Float32Array) => void;
+
+/** The probability of each label, for 784 pixels (row-major, ink 1, paper 0). */
+export function predict(model: Model, pixels: ArrayLike<number>, trace?: Trace): number[] {
+  if (pixels.length != 784) throw new TypeError("pixels: wanted 784 numbers");
+  let steps = compiled.get(model);
+  if (!steps) compiled.set(model, (steps = compile(model)));
+  let x: Float32Array = Float32Array.from(pixels);
+  steps.forEach(([step, out], i) => {
+    const layer = model.layers[i];
+    step(x, out);
+    activate(layer.activation, out, layer.output[2]);
+    x = out;
+    if (trace) trace(layer, out);
+  });
+  return Array.from(x);
+}

@@ -1,0 +1,41 @@
+/* The demo page: all networks read the same strokes. */
+(() => {
+  const digits = [...document.querySelectorAll("mnistc-digit")];
+  const root = document.documentElement;
+  let from = null;
+
+  document.addEventListener("mnistc-predict", ({ target }) => {
+    if (from || !digits.includes(target)) return;
+    from = target;
+    const strokes = target.strokes;
+    for (const other of digits) {
+      if (other !== target && JSON.stringify(other.strokes) !== JSON.stringify(strokes)) {
+        if (strokes.length) other.strokes = strokes;
+        else other.clear();
+        other.predict();
+      }
+    }
+    from = null;
+  });
+
+  for (const button of document.querySelectorAll("[data-theme]")) {
+    button.addEventListener("click", () => {
+      const { theme } = button.dataset;
+      for (const element of [root, ...digits]) {
+        if (theme) element.setAttribute("theme", theme);
+        else element.removeAttribute("theme");
+      }
+    });
+  }
+
+  const copy = document.getElementById("copy"), snippet = document.getElementById("snippet");
+  copy.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(snippet.textContent);
+      copy.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(snippet); // not allowed to: leave the last key to the user
+    }
+    setTimeout(() => (copy.textContent = "Copy"), 2000);
+  });
+})();
