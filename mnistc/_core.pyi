@@ -78,7 +78,9 @@ class Trainer:
         x: npt.NDArray[Any],  # (n, inputs) uint8 or float32, C-contiguous
         targets: npt.NDArray[Any],  # int32 (n,) classes, or float32 (n, outputs)
         sample_weight: F32 | None,
-        order: npt.NDArray[np.int64],  # the images of these steps, in order (a slice of the epoch's permutation)
+        order: npt.NDArray[
+            np.int64
+        ],  # the images of these steps, in order (a slice of the epoch's permutation)
         learning_rates: F32,  # one per step; steps = ceil(len(order) / batch_size)
         epoch: int,  # augmentation is a function of (seed, epoch, index of the image)
         n_threads: int = 0,
@@ -95,8 +97,12 @@ class Trainer:
         """Copies of moments, EMA and step: with parameters and state, all that a resume needs."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
-    def gradients(self, x, targets, sample_weight=None, epoch: int = 0, n_threads: int = 0) -> tuple[float, F32]:
+    def gradients(
+        self, x, targets, sample_weight=None, epoch: int = 0, n_threads: int = 0
+    ) -> tuple[float, F32]:
         """Mean loss and gradient (n_parameters,) of one minibatch, no update: for tests."""
 
-def augment(images: npt.NDArray[np.uint8], options: dict[str, float], seed: int, epoch: int) -> npt.NDArray[np.float32]:
+def augment(
+    images: npt.NDArray[np.uint8], options: dict[str, float], seed: int, epoch: int
+) -> npt.NDArray[np.float32]:
     """What training would see of these images (n, h, w): float32 (n, h, w) in 0..1."""

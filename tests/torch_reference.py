@@ -34,7 +34,9 @@ def forward(layers, input_shape, flat, x, raw):
         size = sum(torch.Size(s).numel() for s in shapes)
         arrays = split(flat[at : at + size], shapes)
         at += size
-        activation = ACTIVATIONS["linear" if raw and i == len(layers) - 1 else layer.activation_name]
+        activation = ACTIVATIONS[
+            "linear" if raw and i == len(layers) - 1 else layer.activation_name
+        ]
         if layer.type == "dense":
             x = x.permute(0, 2, 3, 1).reshape(len(x), -1) @ arrays[0] + arrays[1]
             x = activation(x)[:, :, None, None]

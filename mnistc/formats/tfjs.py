@@ -92,6 +92,13 @@ def _get(config: Any, key: str, kind: type, default: Any = None) -> Any:
     return value
 
 
+def _number(config: Config, key: str) -> float:
+    value = config.get(key)
+    if type(value) not in (int, float):
+        raise FormatError(f"{key}: wanted a number, got {short(value)}")
+    return float(value)  # type: ignore[arg-type]
+
+
 def _sequential(document: Any) -> tuple[str, list[Any]]:
     """Name and layer configurations of the Sequential model in `document`."""
     topology = _get(document, "modelTopology", dict)
@@ -274,8 +281,7 @@ def _read_spec(entry: Any) -> _Spec:
         quantization = _get(entry, "quantization", dict)
         stored = _get(quantization, "dtype", str)
         if stored in ("uint8", "uint16"):
-            scale = float(_get(quantization, "scale", (int, float)))  # type: ignore[arg-type]
-            offset = float(_get(quantization, "min", (int, float)))  # type: ignore[arg-type]
+            scale, offset = _number(quantization, "scale"), _number(quantization, "min")
     elif stored != "float32":
         raise FormatError(f"{short(name)}: dtype must be float32, got {short(stored)}")
     if stored not in STORED:
