@@ -1,0 +1,263 @@
+"""Callbacks, and checkpoints: a training that was killed goes on as if it had not been."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import zipfile
+
+import numpy as np
+import pytest
+from small_data import bars
+
+from mnistc import (
+    SGD,
+    Adam,
+    Augment,
+    Checkpoint,
+    Cosine,
+    CSVLog,
+    Dense,
+    Dropout,
+    EarlyStopping,
+    FormatError,
+    Sequential,
+)
+from mnistc.callbacks import Callback, LambdaCallback, LearningRateLog
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAt(Callback):
+    """Break off after a number of steps in all."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_chunk_end(self, run):
+        if run.trainer.step >= self.steps:
+            raise Stop
+
+
+OPTIONS = {
+    "epochs": 4,
+    "batch_size": 32,
+    "optimizer": Adam(0.01, clip_norm=1.0),
+    "schedule": Cosine(warmup=0.2),
+    "ema": 0.9,
+    "augment": Augment(shift=0.5),
+    "verbose": 0,
+}
+
+
+def network(seed=0):
+    layers = [Dense(16, "relu"), Dropout(0.2), Dense(10, "softmax")]
+    return Sequential(layers, input_shape=(10, 10, 1), seed=seed)
+
+
+def train(net, **options):
+    x, y = bars()
+    return net.fit(x, y, validation_data=bars(50, seed=1), **{**OPTIONS, **options})
+
+
+@pytest.fixture
+def single_steps(monkeypatch):
+    monkeypatch.setattr("mnistc.training._CHUNK_SECONDS", 1e-9)
+
+
+@pytest.mark.parametrize("steps", [2, 12, 13, 14, 30, 51, 52])
+def test_resumed_at_any_step_to_the_bit(tmp_path, single_steps, steps):
+    wanted = network()
+    whole = train(wanted, callbacks=EarlyStopping(patience=9))
+    path = tmp_path / "run.npz"
+    with pytest.raises(Stop):
+        train(
+            network(),
+            callbacks=[EarlyStopping(patience=9), Checkpoint(path, every_seconds=0), StopAt(steps)],
+        )
+    net = network(seed=0)
+    net.core.parameters[:] = 7  # nothing of the network itself matters
+    history = train(net, callbacks=[EarlyStopping(patience=9), Checkpoint(path)], resume=path)
+    assert net.core.parameters.tobytes() == wanted.core.parameters.tobytes()
+    assert [{**e, "seconds": 0} for e in history.epochs] == [
+        {**e, "seconds": 0} for e in whole.epochs
+    ]
+
+
+KILLED = """
+    import sys
+    sys.path.insert(0, sys.argv[2])
+    import test_callbacks as t
+    from mnistc.callbacks import Callback, Checkpoint
+    import mnistc.training
+    mnistc.training._CHUNK_SECONDS = 1e-9
+    class Tell(Callback):
+        def on_chunk_end(self, run):
+            if run.trainer.step == 30:
+                print("now", flush=True)
+                import time
+                time.sleep(60)
+    t.train(t.network(), callbacks=[Checkpoint(sys.argv[1]), Tell()])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_killed_and_resumed_to_the_bit(tmp_path, request):
+    wanted = network()
+    train(wanted)
+    path = tmp_path / "run.npz"
+    program = [sys.executable, "-c", textwrap.dedent(KILLED), str(path), str(request.path.parent)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"now\n"
+        process.send_signal(signal.SIGKILL)
+    net = network()
+    train(net, resume=path)
+    assert net.core.parameters.tobytes() == wanted.core.parameters.tobytes()
+
+
+def test_resuming_a_training_that_was_done(tmp_path):
+    wanted = network()
+    train(wanted, callbacks=Checkpoint(tmp_path / "run.npz"))
+    net = network()
+    assert len(train(net, resume=tmp_path / "run.npz").epochs) == 4
+    assert net.core.parameters.tobytes() == wanted.core.parameters.tobytes()
+
+
+def test_more_epochs_where_the_schedule_does_not_mind(tmp_path):
+    wanted = network()
+    train(wanted, schedule=None, epochs=5)
+    train(network(), schedule=None, epochs=2, callbacks=Checkpoint(tmp_path / "run.npz"))
+    net = network()
+    train(net, schedule=None, epochs=5, resume=tmp_path / "run.npz")
+    assert net.core.parameters.tobytes() == wanted.core.parameters.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("batch_size", {"batch_size": 16}),
+        ("optimizer", {"optimizer": SGD(0.1)}),
+        ("epochs", {"epochs": 5}),
+        ("seed", {"seed": 3}),
+        ("augment", {"augment": None}),
+        ("data", {"class_weight": None, "shuffle": True}),
+    ],
+)
+def test_another_training_is_not_resumed(tmp_path, name, options):
+    train(network(), callbacks=Checkpoint(tmp_path / "run.npz"))
+    x, y = bars(seed=4 if name == "data" else 0)
+    with pytest.raises(ValueError, match=f"a training with {name}"):
+        network().fit(x, y, **{**OPTIONS, **options}, resume=tmp_path / "run.npz")
+
+
+def test_files_that_are_no_checkpoint(tmp_path):
+    path = tmp_path / "run.npz"
+    train(network(), callbacks=Checkpoint(path))
+    good = path.read_bytes()
+    bad = {
+        "empty": b"",
+        "cut": good[: len(good) // 2],
+        "noise": bytes(range(256)) * 10,
+    }
+    for name, data in bad.items():
+        (tmp_path / f"{name}.npz").write_bytes(data)
+        with pytest.raises(FormatError, match="checkpoint"):
+            train(network(), resume=tmp_path / f"{name}.npz")
+    np.savez_compressed(tmp_path / "packed.npz", json=np.zeros(10, np.uint8))
+    np.savez(tmp_path / "other.npz", parameters=np.zeros(10))
+    np.savez(tmp_path / "text.npz", json=np.frombuffer(b"[3]", np.uint8))
+    np.savez(tmp_path / "object.npz", json=np.array([{}], dtype=object))
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
+        header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 1000000000), }"
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + bytes([len(header), 0]) + header)
+    for name in ("packed", "other", "text", "object", "huge"):
+        with pytest.raises(FormatError, match="checkpoint"):
+            train(network(), resume=tmp_path / f"{name}.npz")
+
+
+def test_weights_of_another_size_in_a_checkpoint(tmp_path):
+    path = tmp_path / "run.npz"
+    train(network(), callbacks=Checkpoint(path))
+    with np.load(path) as saved:
+        arrays = dict(saved)
+    np.savez(path, **{**arrays, "parameters": arrays["parameters"][:-1]})
+    with pytest.raises(FormatError, match="parameters has shape"):
+        train(network(), resume=path)
+    meta = json.loads(arrays["json"].tobytes())
+    meta["version"] = 99
+    arrays["json"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    np.savez(path, **arrays)
+    with pytest.raises(FormatError, match="version 99"):
+        train(network(), resume=path)
+
+
+def test_checkpoint_refuses():
+    with pytest.raises(ValueError, match=r"end in \.npz"):
+        Checkpoint("run.pt")
+    with pytest.raises(ValueError, match="every_epochs"):
+        Checkpoint("run.npz", every_epochs=0)
+
+
+def test_early_stopping_restores_the_best():
+    class Keep(Callback):
+        def __init__(self):
+            self.weights = []
+
+        def on_epoch_end(self, run, logs):
+            self.weights.append(run.snapshot()[0])
+
+    keep, stop = Keep(), EarlyStopping("val_loss", patience=2)
+    net = network()
+    history = train(net, epochs=200, optimizer=SGD(3.0), ema=0.0, callbacks=[keep, stop])
+    losses = history["val_loss"]
+    assert len(losses) < 200
+    assert len(losses) == stop.best_epoch + 2
+    assert stop.best_epoch == int(np.argmin(losses)) + 1
+    assert np.array_equal(net.core.parameters, keep.weights[stop.best_epoch - 1])
+    last = EarlyStopping("val_accuracy", patience=2, restore_best=False)
+    train(net := network(), epochs=50, callbacks=[keep, last])
+    assert np.array_equal(net.core.parameters, keep.weights[-1])
+
+
+def test_early_stopping_needs_its_figure():
+    x, y = bars()
+    with pytest.raises(ValueError, match="needs validation_data"):
+        network().fit(x, y, callbacks=EarlyStopping(), verbose=0)
+    with pytest.raises(ValueError, match="monitor must be one of epoch, loss"):
+        network().fit(x, y, callbacks=EarlyStopping("f1"), verbose=0)
+    with pytest.raises(ValueError, match="patience"):
+        EarlyStopping(patience=0)
+
+
+def test_csv_log(tmp_path):
+    path = tmp_path / "log.csv"
+    history = train(network(), callbacks=[CSVLog(path), Checkpoint(tmp_path / "run.npz")])
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_loss"]) for row in rows] == history["val_loss"]
+    train(network(), callbacks=[CSVLog(path)], resume=tmp_path / "run.npz")
+    assert len(path.read_text().splitlines()) == 5
+
+
+def test_learning_rates_are_logged():
+    log = LearningRateLog()
+    history = train(network(), callbacks=log)
+    assert [len(rates) for rates in log.rates] == [13] * 4
+    assert [rates[-1] for rates in log.rates] == pytest.approx(history["learning_rate"])
+    assert max(rates.max() for rates in log.rates) <= np.float32(0.01)
+
+
+def test_functions_as_callbacks():
+    seen = []
+
+    def look(epoch, logs):
+        seen.append(logs["loss"])
+        return epoch == 2
+
+    history = train(network(), callbacks=[LambdaCallback(look)])
+    assert seen == history["loss"]
+    assert len(seen) == 2

@@ -1,0 +1,281 @@
+"""Training: it learns, it repeats to the bit, and every option does what it says."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_data import bars
+
+from mnistc import SGD, Adam, AdamW, Augment, Cosine, Dense, Dropout, Sequential, callbacks
+from mnistc.history import History
+
+
+def network(seed=0, dropout=0.0):
+    middle = [Dropout(dropout)] if dropout else []
+    return Sequential([Dense(16, "relu"), *middle, Dense(10, "softmax")], (10, 10, 1), seed)
+
+
+def fitted(seed=0, dropout=0.0, **options):
+    x, y = bars()
+    net = network(seed, dropout)
+    options = {"epochs": 3, "batch_size": 32, "verbose": 0, **options}
+    history = net.fit(options.pop("x", x), options.pop("y", y), **options)
+    return net, history
+
+
+def test_it_learns():
+    x, y = bars(200, seed=1)
+    net, history = fitted(epochs=20, optimizer=Adam(0.01), validation_data=(x, y))
+    assert net.evaluate(x, y)["accuracy"] > 0.95
+    assert history["loss"][-1] < history["loss"][0] / 2
+    assert history["val_accuracy"][-1] == net.evaluate(x, y)["accuracy"]
+    assert history["epoch"] == list(range(1, 21))
+    assert history.seconds > 0
+    assert set(history.history) == {
+        "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", SGD(0.1, 0.9, nesterov=True)])
+def test_optimizers_lower_the_loss(optimizer):
+    _, history = fitted(optimizer=optimizer, epochs=5)
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_the_same_seed_gives_the_same_weights_to_the_bit():
+    options = {"dropout": 0.3, "ema": 0.9, "schedule": Cosine(warmup=0.1), "epochs": 2}
+    one, first = fitted(**options)
+    two, second = fitted(**options)
+    assert one.core.parameters.tobytes() == two.core.parameters.tobytes()
+    assert first["loss"] == second["loss"]
+    other, _ = fitted(seed=1, **options)
+    assert one.core.parameters.tobytes() != other.core.parameters.tobytes()
+
+
+def test_chunks_change_nothing(monkeypatch):
+    wanted, _ = fitted(dropout=0.3)
+    monkeypatch.setattr("mnistc.training._CHUNK_SECONDS", 1e-9)
+    single, _ = fitted(dropout=0.3)
+    assert single.core.parameters.tobytes() == wanted.core.parameters.tobytes()
+
+
+def test_kinds_of_input_train_alike():
+    x, y = bars()
+    wanted, _ = fitted()
+    for images in (x[..., None], x.reshape(len(x), -1), np.asfortranarray(x)):
+        net, _ = fitted(x=images)
+        assert net.core.parameters.tobytes() == wanted.core.parameters.tobytes()
+    x.setflags(write=False)
+    y.setflags(write=False)
+    net, _ = fitted(x=x, y=y)
+    assert net.core.parameters.tobytes() == wanted.core.parameters.tobytes()
+    net, _ = fitted(x=x.astype(np.float32) / 255)
+    assert np.allclose(net.core.parameters, wanted.core.parameters, atol=1e-4)
+    net, _ = fitted(y=np.eye(10)[y])
+    assert np.allclose(net.core.parameters, wanted.core.parameters, atol=1e-4)
+
+
+def test_validation_split_takes_the_last_images():
+    x, y = bars()
+    net, history = fitted(validation_split=0.25)
+    wanted, other = fitted(x=x[:300], y=y[:300], validation_data=(x[300:], y[300:]))
+    assert net.core.parameters.tobytes() == wanted.core.parameters.tobytes()
+    assert history["val_loss"] == other["val_loss"]
+
+
+def test_weights_of_samples_and_classes():
+    x, y = bars()
+    kept = y < 5
+    by_class, _ = fitted(class_weight=dict.fromkeys(range(5, 10), 0.0), epochs=1, batch_size=400)
+    by_sample, _ = fitted(sample_weight=kept, epochs=1, batch_size=400)
+    assert np.allclose(by_class.core.parameters, by_sample.core.parameters, atol=1e-6)
+    plain, _ = fitted()
+    ones, _ = fitted(sample_weight=np.ones(400))
+    assert np.allclose(plain.core.parameters, ones.core.parameters, atol=1e-5)
+    balanced, _ = fitted(class_weight="balanced")
+    assert not np.array_equal(plain.core.parameters, balanced.core.parameters)
+    weighed = network().fit(x, y, validation_data=(x, y, kept), verbose=0)
+    assert "val_loss" in weighed
+
+
+def test_ema_stays_in_the_network():
+    class Keep(callbacks.Callback):
+        def on_epoch_end(self, run, logs):
+            self.raw = run.model.core.parameters.copy()
+            self.kept = run.snapshot()[0]
+
+    keep = Keep()
+    net, history = fitted(ema=0.95, callbacks=keep, validation_data=bars(50, seed=2))
+    assert not np.array_equal(keep.raw, keep.kept)
+    assert np.array_equal(net.core.parameters, keep.kept)
+    assert history["val_loss"][-1] == pytest.approx(net.evaluate(*bars(50, seed=2))["loss"])
+
+
+def test_no_shuffle_and_other_seeds():
+    one, _ = fitted(shuffle=False)
+    two, _ = fitted()
+    three, _ = fitted(seed=0, epochs=3)
+    assert not np.array_equal(one.core.parameters, two.core.parameters)
+    assert np.array_equal(three.core.parameters, two.core.parameters)
+    x, y = bars()
+    net = network()
+    net.fit(x, y, epochs=3, batch_size=32, seed=5, verbose=0)
+    assert not np.array_equal(net.core.parameters, two.core.parameters)
+
+
+def test_augment_changes_training_only():
+    plain, _ = fitted()
+    changed, _ = fitted(augment=Augment(shift=1.0))
+    same, _ = fitted(augment={"shift": 1.0})
+    assert not np.array_equal(plain.core.parameters, changed.core.parameters)
+    assert np.array_equal(same.core.parameters, changed.core.parameters)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"epochs": 0}, ValueError, "epochs must be between 1"),
+        ({"epochs": 1.5}, TypeError, "epochs must be an integer"),
+        ({"batch_size": 0}, ValueError, "batch_size"),
+        ({"batch_size": -5}, ValueError, "batch_size"),
+        ({"optimizer": "lion"}, ValueError, "optimizer must be one of sgd, adam, adamw"),
+        ({"optimizer": 3}, TypeError, "optimizer must be SGD"),
+        ({"schedule": "zigzag"}, ValueError, "schedule must be one of"),
+        ({"schedule": 3}, TypeError, "schedule must be"),
+        ({"schedule": lambda step, total: -1}, ValueError, "at least 0"),
+        ({"validation_split": 1.0}, ValueError, "validation_split"),
+        ({"validation_split": 0.5, "validation_data": bars(5)}, ValueError, "validation_split"),
+        ({"validation_data": bars(5)[0]}, TypeError, "validation_data must be"),
+        ({"validation_data": (np.zeros((2, 3, 3)), [0, 1])}, ValueError, r"validation_data\[0\]"),
+        ({"sample_weight": np.ones(3)}, ValueError, r"shape \(400,\), got \(3,\)"),
+        ({"sample_weight": -np.ones(400)}, ValueError, "at least 0"),
+        ({"sample_weight": np.zeros(400)}, ValueError, "0 everywhere"),
+        ({"class_weight": {10: 1.0}}, ValueError, "keys of 0 to 9"),
+        ({"class_weight": {1: -1.0}}, ValueError, "at least 0"),
+        ({"class_weight": 3}, ValueError, "dict or 'balanced'"),
+        ({"label_smoothing": 1.0}, ValueError, "label_smoothing"),
+        ({"ema": -0.1}, ValueError, "ema"),
+        ({"augment": {"rotate": 3}}, ValueError, "augment has no 'rotate'"),
+        ({"augment": {"rotation": -3}}, ValueError, "rotation"),
+        ({"augment": 3}, TypeError, "augment must be"),
+        ({"callbacks": [3]}, TypeError, "callbacks must be"),
+        ({"n_threads": -1}, ValueError, "n_threads"),
+        ({"precision": "float64"}, ValueError, "precision"),
+        ({"resume": "nowhere.npz"}, FileNotFoundError, "nowhere"),
+    ],
+)
+def test_options_that_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        fitted(**options)
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
+def test_optimizers_refuse(kind):
+    with pytest.raises(ValueError, match="learning_rate"):
+        kind(learning_rate=-1)
+    with pytest.raises(ValueError, match="clip_norm"):
+        kind(clip_norm=float("nan"))
+    with pytest.raises(TypeError, match="weight_decay"):
+        kind(weight_decay="much")
+    assert kind(0.5).config()["learning_rate"] == 0.5
+
+
+def test_nesterov_needs_momentum():
+    with pytest.raises(ValueError, match="momentum above 0"):
+        SGD(nesterov=True)
+    with pytest.raises(TypeError, match="nesterov"):
+        SGD(momentum=0.9, nesterov=1)
+
+
+def test_a_rate_far_too_high_leaves_good_weights():
+    x, y = bars()
+    net = network()
+    with pytest.raises(ValueError, match="learning_rate 1e\\+06 may be too high"):
+        net.fit(x, y, optimizer=SGD(1e6, momentum=0.99), epochs=50, ema=0.5, verbose=0)
+    assert np.isfinite(net.core.parameters).all()
+
+
+def test_it_is_silent(capfd):
+    fitted(verbose=0)
+    fitted(verbose=1)  # no terminal
+    assert capfd.readouterr() == ("", "")
+    fitted(verbose=2, validation_split=0.1)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("\n") == 3
+    assert "val_accuracy" in err
+
+
+def test_the_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    fitted(verbose=1)
+    assert "epoch 3/3" in capsys.readouterr().err
+
+
+def test_history_of_nothing():
+    history = History()
+    assert len(history) == 0
+    assert "no epochs" in repr(history)
+    with pytest.raises(KeyError):
+        history["loss"]
+    assert "1 epochs" in repr(History([{"loss": 1.0}]))
+
+
+INTERRUPTED = """
+    import sys
+    import numpy as np
+    import mnistc
+    from mnistc import Dense, callbacks
+    x = np.random.default_rng(0).integers(0, 256, (20000, 28, 28), dtype=np.uint8)
+    y = x[:, 0, 0] % 10
+    net = mnistc.Sequential([Dense(300, "relu"), Dense(10, "softmax")])
+    class Started(callbacks.Callback):
+        def on_chunk_end(self, run):
+            print("started", flush=True)
+    ended = False
+    try:
+        net.fit(x, y, epochs=10**6, callbacks=[Started(), callbacks.Checkpoint(sys.argv[1])])
+    except KeyboardInterrupt:
+        ended = True
+    assert ended and net.predict(x[:2]).shape == (2, 10)
+    net.fit(x, y, epochs=1, verbose=0)
+    print("usable", flush=True)
+"""
+
+
+def test_ctrl_c_stops_and_leaves_a_usable_network(tmp_path):
+    path = tmp_path / "interrupted.npz"
+    program = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), str(path)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"started\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert out.endswith(b"usable\n"), err.decode()
+    assert path.exists()
+
+
+def test_ctrl_c_handler_is_put_back():
+    before = signal.getsignal(signal.SIGINT)
+    fitted()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_within_a_training_is_answered_between_chunks(tmp_path):
+    class Press(callbacks.Callback):
+        def on_chunk_end(self, run):
+            if run.epoch == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    net = network()
+    x, y = bars()
+    log = callbacks.CSVLog(tmp_path / "log.csv")
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(x, y, epochs=100, callbacks=[Press(), log], verbose=0)
+    assert len(Path(log.path).read_text().splitlines()) == 2  # the heading and one epoch
+    assert np.isfinite(net.predict(x)).all()
