@@ -16,7 +16,6 @@ try:
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import (
-        _check_sample_weight,
         check_is_fitted,
         validate_data,
     )
@@ -31,6 +30,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Features of any range do: they are scaled to 0 to 1 by the smallest and largest values seen
     in training, all together for images (so that they stay images) and each on its own otherwise.
+    There is no ``sample_weight``: in minibatches a row of weight 2 is not quite the same as two
+    rows, which is what scikit-learn asks for. `Sequential.fit` has it.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_threads = n_threads
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetworkClassifier:
+    def fit(self, X: Any, y: Any) -> NetworkClassifier:
         """Train a new network.
 
         Parameters
@@ -95,21 +96,15 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X : (n, features) array_like
         y : (n,) array_like
             Class labels of any type.
-        sample_weight : (n,) array_like, optional
         """
         X, y = validate_data(self, X, y, dtype=[np.float32, np.float64])
         check_classification_targets(y)
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X, dtype=np.float32)
         self.classes_, targets = np.unique(y, return_inverse=True)
         self._begin(X)
-        self._train(X, targets, weight, self.epochs, 0)
+        self._train(X, targets, self.epochs, 0)
         return self
 
-    def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
-    ) -> NetworkClassifier:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> NetworkClassifier:
         """Train for one more epoch, on these rows.
 
         Parameters
@@ -118,7 +113,6 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         y : (n,) array_like
         classes : array_like
             All labels that will ever come; needed at the first call.
-        sample_weight : (n,) array_like, optional
         """
         first = not hasattr(self, "network_")
         X, y = validate_data(self, X, y, dtype=[np.float32, np.float64], reset=first)
@@ -133,10 +127,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(f"y must hold labels of classes only, got {unknown[0]!r}")
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X, dtype=np.float32)
-        self._train(X, np.searchsorted(self.classes_, y), weight, self.n_iter_ + 1, self.n_iter_)
+        self._train(X, np.searchsorted(self.classes_, y), self.n_iter_ + 1, self.n_iter_)
         return self
 
     def _begin(self, X: Array) -> None:
@@ -166,9 +157,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         scaled = (X / 2 - self._low / 2) / self._half_range
         return np.ascontiguousarray(np.clip(scaled, -10.0, 10.0), dtype=np.float32)
 
-    def _train(
-        self, X: Array, targets: Array, weight: Array | None, epochs: int, initial: int
-    ) -> None:
+    def _train(self, X: Array, targets: Array, epochs: int, initial: int) -> None:
         from mnistc.callbacks import EarlyStopping
 
         stop = EarlyStopping("val_loss", self.patience) if self.validation_fraction else None
@@ -181,7 +170,6 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             optimizer=Adam(self.learning_rate, weight_decay=self.weight_decay),
             validation_split=self.validation_fraction,
             callbacks=stop,
-            sample_weight=weight,
             n_threads=self.n_threads,
             verbose=self.verbose,
             check_range=False,
@@ -196,4 +184,5 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """The most probable label of each row, (n,)."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])

@@ -9,7 +9,7 @@ import typer
 
 import mnistc
 from mnistc.cli.data import data_app
-from mnistc.cli.output import emit, failures, note, reason, say, usage
+from mnistc.cli.output import emit, failures, note, say, usage
 from mnistc.cli.training import TrainArguments, run_training
 
 app = typer.Typer(
@@ -226,14 +226,8 @@ def _information(data_dir: Path | None) -> dict[str, Any]:
 
     import numpy as np
 
-    from mnistc import _core, datasets, recipes
+    from mnistc import _core, datasets, formats, recipes
 
-    try:
-        from mnistc.formats import shipped_names
-
-        models = list(shipped_names())
-    except ImportError as error:
-        models = [reason(error)]
     return {
         "version": mnistc.__version__,
         "python": platform.python_version(),
@@ -243,7 +237,7 @@ def _information(data_dir: Path | None) -> dict[str, Any]:
         "available": _core.available_kernels(),
         "threads": _core.default_threads(),
         "data": str(datasets.data_folder(data_dir)),
-        "models": models,
+        "models": list(formats.shipped_models()),
         "cpu": _core.cpu_features(),
         "recipes": [
             {"name": r.name, "description": r.description, "expected": r.expected}

@@ -52,6 +52,8 @@ def failures(as_json: bool = False) -> Iterator[None]:
     """Turn a user's mistakes and the world's mishaps into one line and exit status 1."""
     try:
         yield
+    except typer.Exit:  # a RuntimeError, but no failure
+        raise
     except BrokenPipeError:  # the reader of standard output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None

@@ -1,0 +1,276 @@
+"""The command line, run as users run it: exit codes, one JSON object, never a traceback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_data import bars
+
+import mnistc
+from mnistc import Dense, Sequential
+
+
+def run(*arguments, code=0, **environment):
+    """Run ``python -m mnistc``; returns standard output and error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mnistc", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == code, (done.returncode, done.stderr)
+    return done.stdout, done.stderr
+
+
+def run_json(*arguments, code=0, **environment):
+    """The one object that ``--json`` prints, which must be all there is."""
+    out, _ = run(*arguments, "--json", code=code, **environment)
+    values = json.loads(out)
+    assert isinstance(values, dict)
+    assert out.count("\n") == 1
+    return values
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A dataset file of 28 x 28 images that can be learnt in a moment."""
+    images, labels = bars(600)
+    large = np.zeros((600, 28, 28), np.uint8)
+    large[:, 4:24, 4:24] = images.repeat(2, axis=1).repeat(2, axis=2)
+    path = tmp_path_factory.mktemp("data") / "bars.npz"
+    np.savez(path, x_train=large[:500], y_train=labels[:500], x_test=large[500:],
+             y_test=labels[500:])  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "net.json"
+    Sequential([Dense(10, "softmax")]).save(path, name="tiny")
+    return path
+
+
+def test_train(digits, tmp_path):
+    out = tmp_path / "net.json"
+    log = tmp_path / "log.csv"
+    values = run_json("train", "--dataset", digits, "--epochs", 3, "--out", out, "--log", log)
+    assert values["accuracy"] > 0.5
+    assert values["epochs"] == 3
+    assert values["seconds"] > values["seconds_per_epoch"] > 0
+    assert values["model"] == str(out)
+    assert values["recipe"] == "quick"
+    assert values["threads"] >= 1
+    assert values["kernels"]
+    assert values["parameters"] == mnistc.load(out).n_parameters
+    assert values["images"] == 500
+    assert len(log.read_text().splitlines()) == 4
+    network = mnistc.load(out)
+    assert network.metadata["training"]["recipe"] == "quick"
+    assert network.metadata["metrics"]["test_accuracy"] == values["accuracy"]
+    measured = run_json("evaluate", out, "--dataset", digits)
+    assert measured["accuracy"] == values["accuracy"]
+    assert measured["parameters"] == values["parameters"]
+    assert np.sum(measured["confusion_matrix"]) == 100
+
+
+def test_the_same_seed_trains_the_same(digits, tmp_path):
+    files = []
+    for name, threads in (("a", 1), ("b", 2)):
+        files.append(tmp_path / name)
+        options = ("--epochs", 2, "--seed", 3, "--threads", threads)
+        run("train", "--dataset", digits, *options, "--out", files[-1])
+    one, two = (mnistc.load(file).core.parameters for file in files)
+    assert one.tobytes() == two.tobytes()
+
+
+def test_train_tells_how_to_go_on(digits, tmp_path):
+    out, err = run("train", "--dataset", digits, "--epochs", 1, "--out", tmp_path / "net.json")
+    for command in ("evaluate", "predict", "widget"):
+        assert f"mnistc {command}" in out
+    assert "epoch" not in err  # no progress where there is no terminal
+
+
+def test_train_without_network_or_data_uses_the_built_in_set(tmp_path):
+    values = run_json(
+        "train", "--epochs", 1, "--data-dir", tmp_path, "--out", tmp_path / "net.json",
+        http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9",
+    )  # fmt: skip
+    assert values["dataset"] == "synthetic"
+    assert "synthetic" in values["notice"]
+
+
+def test_checkpoint_and_resume(digits, tmp_path):
+    options = ("train", "--dataset", digits, "--epochs", 3)
+    kept = tmp_path / "run.npz"
+    run(*options, "--out", tmp_path / "a.json", "--checkpoint", kept)
+    run(*options, "--out", tmp_path / "b.json", "--resume", kept)
+    one, two = (mnistc.load(tmp_path / name).core.parameters for name in ("a.json", "b.json"))
+    assert one.tobytes() == two.tobytes()
+
+
+def test_ctrl_c_saves(digits, tmp_path):
+    out, kept = tmp_path / "net.json", tmp_path / "run.npz"
+    command = [sys.executable, "-m", "mnistc", "train", "--dataset", digits, "--epochs", 10**6,
+               "--out", out, "--checkpoint", kept, "--json"]  # fmt: skip
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not kept.exists():
+            time.sleep(0.01)
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in stderr
+    assert "interrupted" in json.loads(stdout)["error"]
+    assert mnistc.load(out).n_parameters > 0
+
+
+def test_evaluate_in_words(digits, model, tmp_path):
+    out, _ = run("evaluate", model, "--dataset", digits)
+    assert "right on 100 test images of" in out
+    assert "taken for" in out
+    pytest.importorskip("matplotlib")
+    out, _ = run("evaluate", model, "--dataset", digits, "--gallery", tmp_path / "worst.png")
+    assert (tmp_path / "worst.png").exists()
+
+
+def test_predict(model, tmp_path):
+    pixels = np.full((40, 60), 255, np.uint8)
+    pixels[5:35, 28:32] = 0
+    dark, light = tmp_path / "one.png", tmp_path / "one-white.jpg"
+    Image.fromarray(pixels).save(dark)
+    Image.fromarray(255 - pixels).save(light)
+    values = run_json("predict", model, dark, light)
+    first, second = values["predictions"]
+    assert first["image"] == str(dark)
+    assert first["label"] == str(first["prediction"])
+    assert first["confidence"] == max(first["probabilities"])
+    assert len(first["probabilities"]) == 10
+    assert second["probabilities"] == pytest.approx(first["probabilities"], abs=0.05)
+    out, _ = run("predict", model, dark)
+    assert out.startswith(f"{dark}: ")
+
+
+def test_export(model, tmp_path):
+    values = run_json("export", model, "--format", "json", "--quantize", "int8", "-o",
+                      tmp_path / "small.json")  # fmt: skip
+    assert values["quantize"] == "int8"
+    assert mnistc.load(tmp_path / "small.json").n_parameters == values["parameters"]
+    out, _ = run("export", model, "--format", "npz", "-o", tmp_path / "net.npz")
+    assert "net.npz" in out
+    run("export", model, "--format", "tfjs", "-o", tmp_path / "tfjs")
+    assert (tmp_path / "tfjs" / "model.json").exists()
+
+
+def test_widget(model, tmp_path):
+    pytest.importorskip("mnistc.widget")
+    values = run_json("widget", model, "-o", tmp_path / "site")
+    assert (tmp_path / "site" / "mnistc.js").exists()
+    assert (tmp_path / "site" / "index.html").exists()
+    assert values["out"] == str(tmp_path / "site")
+
+
+def test_info():
+    values = run_json("info")
+    assert values["version"] == mnistc.__version__
+    assert values["kernels"] in values["available"]
+    assert values["threads"] >= 1
+    assert {"quick", "original-mlp", "keras-cnn"} <= {r["name"] for r in values["recipes"]}
+    out, _ = run("info")
+    assert "original-mlp" in out
+    assert run("--version")[0] == f"mnistc {mnistc.__version__}\n"
+
+
+def test_data(tmp_path):
+    values = run_json("data", "list", "--data-dir", tmp_path)
+    assert values["datasets"] == {
+        "mnist": False, "fashion_mnist": False, "pendigits": False, "synthetic": True,
+    }  # fmt: skip
+    out, _ = run("data", "list", "--data-dir", tmp_path)
+    assert "built in" in out
+
+
+@pytest.mark.skipif("MNISTC_DATA" not in os.environ, reason="needs MNIST in MNISTC_DATA")
+def test_data_at_hand():
+    assert run_json("data", "list")["datasets"]["mnist"] is True
+    assert len(run_json("data", "fetch", "mnist")["datasets"]["mnist"]) == 4
+    assert "mnist: " in run("data", "fetch")[0]
+
+
+@pytest.mark.skipif("MNISTC_DATA" not in os.environ, reason="needs MNIST in MNISTC_DATA")
+@pytest.mark.parametrize(
+    ("file", "accuracy"), [("weights_as_json.json", 0.9819), ("tfjs/model.json", 0.9929)]
+)
+def test_the_originals_networks_on_mnist(file, accuracy):
+    path = f"{os.environ['MNISTC_DATA']}/original/{file}"
+    assert run_json("evaluate", path, "--dataset", "mnist")["accuracy"] == accuracy
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "--recipe", "cake"),
+        ("train", "--epochs", "0"),
+        ("train", "--epochs", "many"),
+        ("train", "--seed", "-1"),
+        ("train", "--threads", "-2"),
+        ("train", "--checkpoint", "run.pt"),
+        ("train", "--nothing"),
+        ("evaluate",),
+        ("predict", "model.json"),
+        ("export", "model.json", "--format", "xml", "-o", "x"),
+        ("export", "model.json", "--quantize", "int3", "-o", "x"),
+        ("export", "model.json"),
+        ("data", "fetch", "imagenet"),
+        ("bake",),
+    ],
+)
+def test_wrong_usage_is_2(arguments):
+    out, err = run(*arguments, code=2)
+    assert out == ""
+    assert "Usage" in err
+
+
+def test_failures_are_1(model, digits, tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "not-an-image.png").write_bytes(b"GIF89a but not quite")
+    offline = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    for arguments, word in (
+        (("evaluate", tmp_path / "none.json"), "none.json"),
+        (("evaluate", tmp_path / "broken.json", "--dataset", digits), "broken.json"),
+        (("evaluate", "no-such-model"), "no-such-model"),
+        (("evaluate", model, "--dataset", "no-such-set"), "no-such-set"),
+        (("evaluate", model, "--dataset", tmp_path / "none.npz"), "none.npz"),
+        (("predict", model, tmp_path / "none.png"), "none.png"),
+        (("predict", model, tmp_path / "not-an-image.png"), "not-an-image.png"),
+        (("train", "--out", tmp_path), "folder"),
+        (("train", "--out", tmp_path / "no" / "net.json"), "no such folder"),
+        (("train", "--dataset", digits, "--resume", tmp_path / "none.npz"), "none.npz"),
+        (("export", model, "--format", "onnx", "--quantize", "int8", "-o", "x"), "quantised"),
+    ):
+        out, err = run(*arguments, code=1, **offline)
+        assert out == ""
+        assert err.splitlines()[-1].startswith("error: ")
+        assert word in err
+        values = run_json(*arguments, code=1, **offline)
+        assert word in values["error"]
+
+
+def test_a_reader_that_leaves(model):
+    """Standard output closed early, as by ``head``, is no traceback."""
+    command = [sys.executable, "-m", "mnistc", "info"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        err = process.stderr.read()
+        process.wait(timeout=60)
+    assert b"Traceback" not in err
+    assert process.returncode == 1
