@@ -18,6 +18,7 @@ from mnistc.layers import (
     GlobalAveragePool2D,
     MaxPool2D,
 )
+from mnistc.model import Sequential, load
 from mnistc.optimizers import SGD, Adam, AdamW
 from mnistc.schedules import Constant, Cosine, OneCycle, Step
 
@@ -59,13 +60,13 @@ __all__ = [
     "MaxPool2D",
     "MissingExtraError",
     "OneCycle",
+    "Sequential",
     "Step",
+    "load",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Sequential", "load"):
-        return getattr(import_module("mnistc.model"), name)
     if name in _SUBMODULES:
         return import_module(f"mnistc.{name}")
     raise AttributeError(f"module 'mnistc' has no attribute {name!r}")

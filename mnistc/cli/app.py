@@ -237,7 +237,7 @@ def _information(data_dir: Path | None) -> dict[str, Any]:
         "available": _core.available_kernels(),
         "threads": _core.default_threads(),
         "data": str(datasets.data_folder(data_dir)),
-        "models": list(formats.shipped_models()),
+        "models": list(formats.shipped_names()),
         "cpu": _core.cpu_features(),
         "recipes": [
             {"name": r.name, "description": r.description, "expected": r.expected}
