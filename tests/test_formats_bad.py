@@ -1,7 +1,10 @@
 """Model files from strangers: each kind of damage is refused in one line that names the place."""
 
+import contextlib
 import json
 import math
+import os
+import threading
 import tracemalloc
 from copy import deepcopy
 
@@ -13,6 +16,7 @@ from sample_models import random_model, small_cnn, small_mlp
 
 from mnistc import reference
 from mnistc.formats import FormatError, ModelFile, load_any, read_model, untrusted
+from mnistc.formats.files import read_capped
 from mnistc.formats.reader import parse_model
 from mnistc.formats.writer import format_model
 from mnistc.layers import Dense
@@ -101,6 +105,29 @@ def test_oversized_file(tmp_path, monkeypatch):
     monkeypatch.setattr("mnistc.formats.files.read_capped.__defaults__", (1000,))
     with pytest.raises(FormatError, match=r"m.json: more than 1000 bytes, the most that is read"):
         read_model(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_endless_file(tmp_path):
+    """A pipe has no size; reading stops at the limit."""
+    os.mkfifo(tmp_path / "pipe")
+    good = json.dumps(MLP).encode()
+    for data, limit in ((good, 1 << 20), (b" " * 300_000, 200_000)):
+        writer = threading.Thread(target=write_to_pipe, args=(tmp_path / "pipe", data))
+        writer.start()
+        try:
+            got = read_capped(tmp_path / "pipe", limit)
+        except FormatError as error:
+            got = str(error)
+        writer.join()
+        assert got == (
+            good if data is good else "pipe: more than 200000 bytes, the most that is read"
+        )
+
+
+def write_to_pipe(path, data):
+    with contextlib.suppress(BrokenPipeError):
+        path.write_bytes(data)
 
 
 def test_directory_and_missing_file(tmp_path):

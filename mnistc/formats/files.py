@@ -32,7 +32,11 @@ def read_capped(path: PathLike, limit: int = MAX_FILE_BYTES) -> bytes:
         raise FormatError(f"{path.name}: wanted a file, got a directory")
     try:
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            # Asking for `limit` at once would allocate it; a pipe does not know its size.
+            step = min(os.fstat(file.fileno()).st_size, limit) + 1
+            data = file.read(step)
+            while len(data) <= limit and (more := file.read(max(step, 1 << 16))):
+                data += more
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from None
     if len(data) > limit:

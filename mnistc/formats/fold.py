@@ -57,6 +57,7 @@ def fold(
             for key in ("gamma", "beta", "running_mean", "running_var"):
                 del weights[f"{layer_name(layer)}.{key}"]
             del layers[index]
+            index = 0  # what could not be folded before may have a new neighbour
         else:
             index += 1
     return layers, weights
