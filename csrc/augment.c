@@ -2,9 +2,10 @@
  *
  * The loops over pixels are in kernels/augment_body.h, compiled once per instruction set.
  * Invariant: what mc_augment_draw gives is finite and in range even where the options are not. */
-#include "augment.h"
-
 #include <math.h>
+#include <stdlib.h>
+
+#include "kernels/kernels.h"
 
 static const struct {
     const char *name;
@@ -114,4 +115,26 @@ void mc_augment_draw(const mc_augment *options, int h, int w, uint64_t seed, uin
         out->erase_top = draw_start(words[10], h, out->erase_height);
         out->erase_left = draw_start(words[11], w, out->erase_width);
     }
+}
+
+enum { LARGEST_SIDE = 4096, MOST_CHANNELS = 4096 };
+
+mc_status mc_augment_images(const mc_kernels *kernels, const mc_augment *options,
+                            const void *images, int is_uint8, size_t n, mc_shape shape,
+                            uint64_t seed, uint32_t epoch, float *out) {
+    const int h = shape.height, w = shape.width;
+    if (h < 1 || w < 1 || h > LARGEST_SIDE || w > LARGEST_SIDE || shape.channels < 1 ||
+        shape.channels > MOST_CHANNELS || mc_augment_check(options, NULL, NULL))
+        return MC_BAD_ARGUMENT;
+    const size_t size = (size_t)h * w * shape.channels;
+    const size_t bytes = (mc_augment_scratch_floats(h, w) * sizeof(float) + 63) / 64 * 64;
+    float *scratch = aligned_alloc(64, bytes);
+    if (!scratch) return MC_NO_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        const char *image = (const char *)images + i * size * (is_uint8 ? 1 : sizeof(float));
+        kernels->augment_image(options, image, is_uint8, h, w, shape.channels, seed, epoch, i,
+                               out + i * size, scratch);
+    }
+    free(scratch);
+    return MC_OK;
 }

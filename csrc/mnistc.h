@@ -155,4 +155,12 @@ float *mc_trainer_array(mc_trainer *trainer, int which, size_t *count);
 int64_t mc_trainer_step(const mc_trainer *trainer);
 void mc_trainer_set_step(mc_trainer *trainer, int64_t step);
 
+/* ---- augmentation (augment.c) ---- */
+
+/* What training sees in that epoch of images 0 .. n - 1: (n, h, w, channels) uint8 or float32 0..1
+ * -> float32 0..1. */
+mc_status mc_augment_images(const mc_kernels *kernels, const mc_augment *options,
+                            const void *images, int is_uint8, size_t n, mc_shape shape,
+                            uint64_t seed, uint32_t epoch, float *out);
+
 #endif

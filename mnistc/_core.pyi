@@ -103,6 +103,10 @@ class Trainer:
         """Mean loss and gradient (n_parameters,) of one minibatch, no update: for tests."""
 
 def augment(
-    images: npt.NDArray[np.uint8], options: dict[str, float], seed: int, epoch: int
-) -> npt.NDArray[np.float32]:
-    """What training would see of these images (n, h, w): float32 (n, h, w) in 0..1."""
+    images: npt.NDArray[Any], options: dict[str, float], seed: int = 0, epoch: int = 0
+) -> F32:
+    """What training sees of images (n, h, w) or (n, h, w, channels), uint8 or float32 0..1.
+
+    Float32 of the same shape, 0..1; image i is changed as image i of a training set in that epoch.
+    ValueError for an option that is unknown or out of range.
+    """

@@ -112,6 +112,10 @@ cdef extern from "mnistc.h" nogil:
     float *mc_trainer_array(mc_trainer *trainer, int which, size_t *count)
     int64_t mc_trainer_step(const mc_trainer *trainer)
     void mc_trainer_set_step(mc_trainer *trainer, int64_t step)
+    const char *mc_augment_check(const mc_augment *options, float *low, float *high)
+    mc_status mc_augment_images(const mc_kernels *kernels, const mc_augment *options,
+                                const void *images, int is_uint8, size_t n, mc_shape shape,
+                                uint64_t seed, uint32_t epoch, float *out)
 
 cdef extern from "rng.h" nogil:
     void mc_rng_uniform(uint64_t seed, uint64_t stream, float *out, size_t n)
@@ -368,7 +372,42 @@ cdef mc_augment augment_struct(dict options) except *:
     a.erase = options.get("erase", 0.0)
     a.erase_size = options.get("erase_size", 0.0)
     a.noise = options.get("noise", 0.0)
+    cdef float low = 0.0, high = 0.0
+    cdef const char *bad = mc_augment_check(&a, &low, &high)
+    if bad != NULL:
+        name = bad.decode()
+        raise ValueError(f"augment option {name} must be from {low:g} to {high:g}, "
+                         f"got {options.get(name)}")
     return a
+
+
+def augment(cnp.ndarray images not None, dict options not None, uint64_t seed=0, uint32_t epoch=0):
+    cdef mc_augment a = augment_struct(options)
+    cdef int is_uint8 = cnp.PyArray_TYPE(images) == cnp.NPY_UINT8
+    if not (is_uint8 or cnp.PyArray_TYPE(images) == cnp.NPY_FLOAT32) or not (
+        cnp.PyArray_IS_C_CONTIGUOUS(images)
+    ):
+        raise TypeError(f"images must be C-contiguous uint8 or float32, got {images.dtype}")
+    if images.ndim != 3 and images.ndim != 4:
+        raise ValueError("images must have shape (n, h, w) or (n, h, w, channels), "
+                         f"got {(<object>images).shape}")
+    cdef mc_shape shape
+    shape.height, shape.width = images.shape[1], images.shape[2]
+    shape.channels = images.shape[3] if images.ndim == 4 else 1
+    cdef cnp.ndarray out = np.empty((<object>images).shape, np.float32)
+    cdef const void *data = cnp.PyArray_DATA(images)
+    cdef float *to = <float *>cnp.PyArray_DATA(out)
+    cdef const mc_kernels *table = active
+    cdef size_t n = images.shape[0]
+    cdef mc_status status = MC_OK
+    if n:
+        with nogil:
+            status = mc_augment_images(table, &a, data, is_uint8, n, shape, seed, epoch, to)
+    if status == MC_BAD_ARGUMENT:
+        raise ValueError("images must have sides and channels from 1 to 4096, "
+                         f"got {(<object>images).shape}")
+    check(status)
+    return out
 
 
 cdef class Trainer:
