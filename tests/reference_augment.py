@@ -89,11 +89,15 @@ def forward_matrix(parts: dict[str, object]) -> Array:
 
 
 def lattice(n: int, sigma: float) -> tuple[Array, float]:
-    """Gaussian weights (n, K) of the lattice points for each pixel, and the lattice's step."""
-    step = max(1.0, 1.25 * sigma)
-    size = int(np.ceil((n - 1) / step)) + 5
-    x = (n - 1) / 2 + (np.arange(size) - (size - 1) / 2) * step
-    return np.exp(-((np.arange(n)[:, None] - x) ** 2) / (2 * sigma**2)), step
+    """Gaussian weights (n, K) of the lattice points for each pixel, and the lattice's step.
+
+    The number of points is decided in float32, as in C, for it may jump with the last bit.
+    """
+    step = max(np.float32(1), np.float32(1.25) * np.float32(sigma))
+    intervals = int(np.float32(n - 1) / step)
+    size = intervals + int(np.float32(intervals) * step < n - 1) + 5
+    x = (n - 1) / 2 + (np.arange(size) - (size - 1) / 2) * float(step)
+    return np.exp(-((np.arange(n)[:, None] - x) ** 2) / (2 * sigma**2)), float(step)
 
 
 def field(options: dict[str, float], shape: tuple[int, int], seed: int, epoch: int, index: int):
