@@ -101,6 +101,9 @@ void mc_net_initialize(mc_net *net, uint64_t seed);
 mc_status mc_net_predict(mc_net *net, const void *x, int is_uint8, size_t n, int n_threads,
                          float *out);
 
+/* 1 if all of x is in [0, 1], else 0; NaN and -0 are not. */
+int mc_in_unit_range(const float *x, size_t n);
+
 /* ---- training (train.c) ---- */
 
 typedef struct {

@@ -3,6 +3,8 @@
  * A thread owns two buffers that the ops write in turn. Slices are independent, so the number of
  * threads changes nothing but time.
  */
+#include <string.h>
+
 #include "ops.h"
 #include "threads.h"
 
@@ -110,4 +112,14 @@ mc_status mc_net_predict(mc_net *net, const void *x, int is_uint8, size_t n, int
     }
     mc_net_release(net);
     return status;
+}
+
+int mc_in_unit_range(const float *x, size_t n) {
+    uint32_t beyond = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits; /* of positive floats are in their order; signs and NaN lie above */
+        memcpy(&bits, x + i, sizeof bits);
+        beyond |= bits > 0x3f800000u;
+    }
+    return !beyond;
 }

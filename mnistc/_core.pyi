@@ -26,6 +26,9 @@ def uniform(seed: int, stream: int, n: int) -> F32:
 def permutation(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """A shuffle of 0..n-1 that depends on seed and epoch alone."""
 
+def in_unit_range(x: npt.NDArray[np.float32]) -> bool:
+    """Whether all of a C-contiguous array is in [0, 1]; NaN and -0 are not."""
+
 class Network:
     """Layers, one flat block of parameters (trained) and one of state (running statistics)."""
 

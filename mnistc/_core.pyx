@@ -102,6 +102,7 @@ cdef extern from "mnistc.h" nogil:
     void mc_net_initialize(mc_net *net, uint64_t seed)
     mc_status mc_net_predict(mc_net *net, const void *x, int is_uint8, size_t n, int n_threads,
                              float *out)
+    int mc_in_unit_range(const float *x, size_t n)
     mc_status mc_trainer_create(mc_trainer **out, mc_net *net, const mc_train_spec *spec)
     void mc_trainer_destroy(mc_trainer *trainer)
     mc_status mc_trainer_run(mc_trainer *trainer, const mc_train_data *data,
@@ -352,6 +353,12 @@ cdef class Network:
         if status != MC_OK:
             check(status)
         return out
+
+
+def in_unit_range(cnp.ndarray x not None):
+    if cnp.PyArray_TYPE(x) != cnp.NPY_FLOAT32 or not cnp.PyArray_IS_C_CONTIGUOUS(x):
+        raise TypeError(f"x must be C-contiguous and float32, got {x.dtype}")
+    return bool(mc_in_unit_range(<const float *>cnp.PyArray_DATA(x), <size_t>cnp.PyArray_SIZE(x)))
 
 
 cdef mc_augment augment_struct(dict options) except *:

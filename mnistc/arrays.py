@@ -29,6 +29,15 @@ def describe(shape: Shape) -> str:
     return f"{plain}(n, {height}, {width}, {channels}) or (n, {flat})"
 
 
+def image_shapes(shape: Shape) -> set[tuple[int, ...]]:
+    """The shapes that one image may have."""
+    height, width, channels = shape
+    shapes: set[tuple[int, ...]] = {(height * width * channels,), shape}
+    if channels == 1:
+        shapes.add((height, width))
+    return shapes
+
+
 def as_images(x: object, shape: Shape, name: str = "x", *, check_range: bool = True) -> Array:
     """Return images as (n, inputs), uint8 or float32, C-contiguous; a view where possible.
 
@@ -55,11 +64,7 @@ def as_images(x: object, shape: Shape, name: str = "x", *, check_range: bool = T
         array = np.asarray(x)
     except ValueError as error:  # ragged lists
         raise ValueError(f"{name} must be an array of shape {describe(shape)}: {error}") from None
-    height, width, channels = shape
-    flat = height * width * channels
-    wanted = {(flat,), (height, width, channels)}
-    if channels == 1:
-        wanted.add((height, width))
+    wanted = image_shapes(shape)
     if array.shape[1:] not in wanted or array.ndim == 0:
         hint = ""
         if array.shape in wanted:
@@ -75,7 +80,7 @@ def as_images(x: object, shape: Shape, name: str = "x", *, check_range: bool = T
                 * (array.dtype.kind in "iu")
             )
         )
-    array = array.reshape(len(array), flat)
+    array = array.reshape(len(array), -1)
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     check_pixels(array, name, check_range=check_range)

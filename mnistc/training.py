@@ -286,6 +286,7 @@ def _chunks(run: Run) -> Iterator[bool]:
         first = run.steps_done
         last = min(first + steps, plan.steps_per_epoch)
         began = time.perf_counter()
+        run.model.weights.settle()
         loss, right, finite = run.trainer.run(
             plan.x,
             plan.targets,

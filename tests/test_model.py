@@ -58,6 +58,24 @@ def test_weights_are_views_and_can_be_set():
     assert "dense.bias (12,)" in repr(net.weights)
 
 
+def test_what_is_written_into_a_view_counts():
+    x, _ = bars(5)
+    net = network()
+    first = net.predict(x)
+    bias = net.weights["dense_1.bias"]
+    net.predict(x)
+    bias[3] = 50.0  # held over a prediction
+    assert (net.predict(x).argmax(axis=1) == 3).all()
+    part = bias[4:5]
+    del bias
+    net.predict(x)
+    part[:] = 90.0
+    assert (net.predict(x).argmax(axis=1) == 4).all()
+    del part
+    net.weights["dense_1.bias"] = np.zeros(10)
+    assert np.array_equal(net.predict(x), first)
+
+
 def test_weights_refuse_what_does_not_fit():
     net = network()
     before = net.core.parameters.copy()
