@@ -1,4 +1,4 @@
-"""The random distortions of csrc/augment.h once more, in NumPy and float64: the oracle of the tests.
+"""The random distortions of csrc/augment.h once more, in NumPy and float64: the tests' oracle.
 
 Same random numbers (Philox4x32-10), same formulas, none of the tricks: displacements by matrix
 products, samples by indexing, pen width by SciPy-like shifts of the whole image.
