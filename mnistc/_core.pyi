@@ -26,9 +26,6 @@ def uniform(seed: int, stream: int, n: int) -> F32:
 def permutation(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """A shuffle of 0..n-1 that depends on seed and epoch alone."""
 
-def in_unit_range(x: npt.NDArray[np.float32]) -> bool:
-    """Whether all of a C-contiguous array is in [0, 1]; NaN and -0 are not."""
-
 class Network:
     """Layers, one flat block of parameters (trained) and one of state (running statistics)."""
 
@@ -48,6 +45,14 @@ class Network:
         """Outputs (n, n_outputs) for x (n, inputs) float32, or uint8 taken as 0..255 -> 0..1.
 
         RuntimeError if the network is in use by another thread.
+        """
+
+    def predict_ready(
+        self, x: object, n_threads: int = 0, check_range: bool = True
+    ) -> F32 | None:
+        """As `predict`, for up to 4096 images of this network's shape, floats in 0 to 1.
+
+        None where `x` is anything else, and has to be checked or converted first.
         """
 
 class Trainer:

@@ -14,6 +14,8 @@ import numpy as np
 
 cnp.import_array()
 
+cdef object np_ndarray = np.ndarray
+
 cdef extern from "mnistc.h" nogil:
     ctypedef enum mc_status:
         MC_OK
@@ -258,6 +260,7 @@ cdef mc_layer layer_struct(dict config) except *:
 cdef class Network:
     cdef mc_net *net
     cdef size_t inputs, outputs
+    cdef mc_shape shape
     cdef readonly int threads
 
     def __cinit__(self, input_shape, list layers not None):
@@ -281,6 +284,7 @@ cdef class Network:
         if status == MC_BAD_ARGUMENT:
             raise ValueError(f"a network needs 1 to 1000 layers, got {n}")
         check(status)
+        self.shape = shape
         self.inputs = mc_net_inputs(self.net)
         self.outputs = mc_net_outputs(self.net)
         self.threads = default_threads()
@@ -329,7 +333,29 @@ cdef class Network:
     def initialize(self, uint64_t seed):
         mc_net_initialize(self.net, seed)
 
-    def predict(self, cnp.ndarray x not None, int n_threads=0):
+    def predict_ready(self, x, int n_threads=0, bint check_range=True):
+        if type(x) is not np_ndarray:
+            return None
+        cdef cnp.ndarray a = x
+        cdef cnp.npy_intp *size = cnp.PyArray_DIMS(a)
+        cdef int ndim = cnp.PyArray_NDIM(a)
+        if ndim == 2:
+            if size[1] != <cnp.npy_intp>self.inputs:
+                return None
+        elif not (3 <= ndim <= 4 and size[1] == self.shape.height and size[2] == self.shape.width
+                  and (size[3] if ndim == 4 else 1) == self.shape.channels):
+            return None
+        if not 1 <= size[0] <= 4096 or not cnp.PyArray_IS_C_CONTIGUOUS(a):
+            return None
+        if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+            if check_range and not mc_in_unit_range(<const float *>cnp.PyArray_DATA(a),
+                                                    <size_t>cnp.PyArray_SIZE(a)):
+                return None
+        elif cnp.PyArray_TYPE(a) != cnp.NPY_UINT8:
+            return None
+        return self.predict(a, n_threads)
+
+    cpdef predict(self, cnp.ndarray x not None, int n_threads=0):
         cdef int is_uint8 = cnp.PyArray_TYPE(x) == cnp.NPY_UINT8
         if not (is_uint8 or cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32) or not (
             cnp.PyArray_IS_C_CONTIGUOUS(x)
@@ -353,12 +379,6 @@ cdef class Network:
         if status != MC_OK:
             check(status)
         return out
-
-
-def in_unit_range(cnp.ndarray x not None):
-    if cnp.PyArray_TYPE(x) != cnp.NPY_FLOAT32 or not cnp.PyArray_IS_C_CONTIGUOUS(x):
-        raise TypeError(f"x must be C-contiguous and float32, got {x.dtype}")
-    return bool(mc_in_unit_range(<const float *>cnp.PyArray_DATA(x), <size_t>cnp.PyArray_SIZE(x)))
 
 
 cdef mc_augment augment_struct(dict options) except *:

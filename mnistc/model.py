@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mnistc import _core
-from mnistc.arrays import as_images, as_sample_weight, as_targets, describe, image_shapes
+from mnistc.arrays import as_images, as_sample_weight, as_targets, describe
 from mnistc.augment import Augment, as_options
 from mnistc.callbacks import Callback, check_callbacks
 from mnistc.history import History
@@ -31,8 +31,6 @@ from mnistc.summary import Summary, summarize
 from mnistc.training import Plan, Run, train
 
 _CHUNK = 4096  # images predicted at a time, so that Ctrl-C is answered in between
-
-_UINT8, _FLOAT32 = np.dtype(np.uint8), np.dtype(np.float32)
 
 Array = npt.NDArray[Any]
 F32 = npt.NDArray[np.float32]
@@ -107,7 +105,6 @@ class Sequential:
         self._weights = Weights(list(self.layers), self.input_shape, self.core)
         self.loss = check_loss(None, self.last_activation)
         self.metadata: dict[str, Any] = {}
-        self._image_shapes = frozenset(image_shapes(self.input_shape))
 
     @property
     def classes(self) -> int:
@@ -184,23 +181,11 @@ class Sequential:
         RuntimeError
             If the network is in use by another thread.
         """
-        if self._is_ready(x, check_range):
-            self._weights.settle()
-            return self.core.predict(x, n_threads)
+        self._weights.settle()
+        outputs = self.core.predict_ready(x, n_threads, check_range)
+        if outputs is not None:
+            return outputs
         return self._forward(as_images(x, self.input_shape, check_range=check_range), n_threads)
-
-    def _is_ready(self, x: object, check_range: bool) -> TypeGuard[Array]:
-        """Whether the core can take `x` as it is; `as_images` sees to all else."""
-        return (
-            type(x) is np.ndarray
-            and x.shape[1:] in self._image_shapes
-            and 0 < len(x) <= _CHUNK
-            and x.flags.c_contiguous
-            and (
-                x.dtype is _UINT8
-                or (x.dtype is _FLOAT32 and (not check_range or _core.in_unit_range(x)))
-            )
-        )
 
     def _forward(
         self, flat: Array, n_threads: int, between: Callable[[], object] | None = None
