@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from mnistc.errors import FormatError
-from mnistc.formats import load_any, read_model, shipped_models
+from mnistc.formats import _shipped_paths, load_any, read_model, shipped_names
 from mnistc.formats.files import PathLike
 from mnistc.formats.model_file import ModelFile
 from mnistc.formats.writer import format_model
@@ -72,7 +72,7 @@ def write_site(
         If a model does not read drawings of 28 x 28 pixels (``FormatError``: is no model at all).
     """
     if models is None:
-        models = [name for name in DEFAULT_MODELS if name in shipped_models()]
+        models = [name for name in DEFAULT_MODELS if name in shipped_names()]
         if not models:
             raise FileNotFoundError("no shipped models: name a model file")
     embedded = _embed(models)
@@ -108,7 +108,7 @@ def serve(directory: PathLike, port: int = 8000) -> None:
 
 class _Handler(SimpleHTTPRequestHandler):
     # Not what the system's registry says: a module with a wrong type does not run.
-    extensions_map: ClassVar[dict[str, str]] = {
+    extensions_map = {  # noqa: RUF012 (it is an instance variable to the type checker)
         "": "application/octet-stream",
         ".html": "text/html; charset=utf-8",
         ".js": "text/javascript; charset=utf-8",
@@ -147,7 +147,7 @@ def _document(source: PathLike | ModelFile, model: ModelFile) -> dict[str, Any]:
     """The model's own file as it is, if it is one; else what would be written."""
     path = source
     if not isinstance(path, ModelFile):
-        path = Path(path) if Path(path).is_file() else shipped_models().get(str(path), Path(path))
+        path = Path(path) if Path(path).is_file() else _shipped_paths().get(str(path), Path(path))
         if path.suffix == ".json":
             try:
                 read_model(path)
@@ -174,7 +174,7 @@ def _drop_ins(embedded: list[_Embedded]) -> dict[str, _Embedded]:
         found.setdefault("cnn" if each.is_convolutional else "mlp", each)
     for role in _DROP_INS:
         if role not in found:
-            found[role] = _embed([role])[0] if role in shipped_models() else embedded[0]
+            found[role] = _embed([role])[0] if role in shipped_names() else embedded[0]
     return found
 
 

@@ -1,7 +1,8 @@
 /** <mnistc-digit>: a pad to draw on, and what a network reads in it. */
 import { bitmapToPixels } from "./bitmap.js";
 import { read, type Reading } from "./classify.js";
-import * as history from "./history.js";
+import { h } from "./dom.js";
+import { keep, type Correction } from "./history.js";
 import { loadModel, type Model } from "./model.js";
 import { Pad, type Ink } from "./pad.js";
 import { readPicture } from "./picture.js";
@@ -9,25 +10,26 @@ import { beside, embeddedModel, fetchModel } from "./registry.js";
 import { samples } from "./samples.js";
 import { PIXELS, rasterize } from "./strokes.js";
 import { adoptStyle } from "./style.js";
-import { ENGLISH, type Texts } from "./texts.js";
-import { View } from "./view.js";
+import { ENGLISH, fill, type Texts } from "./texts.js";
+import { createView, type View } from "./view.js";
 
 // Importing this file where there is no page (server-side rendering) must not fail.
 const Base = (globalThis.HTMLElement || class {}) as typeof HTMLElement;
 const EXAMPLE_TIME = 500; // ms that an example takes to be drawn
 
 export class MnistDigit extends Base {
-  static observedAttributes = ["src", "model", "live", "lang", "nonce"];
+  static observedAttributes = ["src", "model", "live", "lang"];
   /** Texts by language; whatever one lacks is English. */
-  static texts: Record<string, Partial<Texts>> = { en: ENGLISH };
+  static texts: Record<string, Partial<Texts>> = {};
   /** The model that an element without the attributes src and model wants. */
   static defaultModel: string | null = null;
 
   private _model: Model | null = null;
   private _wanted = ""; // what the model was loaded for
+  private _turn = 0; // of loading: only the latest one counts
   private _ready!: Promise<void>;
-  private _settle: [() => void, (error: unknown) => void] | null = null;
-  private _loading = 0;
+  private _resolve!: () => void;
+  private _reject!: (error: unknown) => void;
   private _reading: Reading | null = null;
   private _dirty = false;
   private _frame = 0;
@@ -35,32 +37,26 @@ export class MnistDigit extends Base {
   private _texts: Partial<Texts> = {};
   private _next = Math.floor(Math.random() * 10);
   private _pad: Pad;
-  private _view: View;
+  private _view!: View;
 
   constructor() {
     super();
     this._renew();
-    this._pad = new Pad((done) => this._changed(done), (cell, down) => this._view.tell(cell, down));
-    const root = this.attachShadow({ mode: "open" });
-    this._view = new View(root, this._pad, {
-      predict: () => this.predict(),
-      example: () => this._example(),
-      picture: (file) => this._picture(file),
-      correct: (label) => this._correct(label),
-    });
-    adoptStyle(root, () => this.getAttribute("nonce"));
+    this._pad = new Pad(() => this._changed(), (cell, down) => this._view.tell(cell, down));
+    adoptStyle(this.attachShadow({ mode: "open" }).appendChild(h("slot")).parentNode as ShadowRoot);
+    this._build();
   }
 
   connectedCallback(): void {
     for (const key of ["strokes", "weights", "texts"] as const) {
       // Set before the element was defined: hand it to the accessor.
       if (Object.prototype.hasOwnProperty.call(this, key)) {
-        const value = this[key];
+        const value = this[key] as never;
         delete this[key];
-        (this as Record<string, unknown>)[key] = value;
+        this[key] = value;
       }
     }
-    this._language();
+    this._build();
     this._load();
   }
 
@@ -70,9 +66,8 @@ export class MnistDigit extends Base {
 
   attributeChangedCallback(name: string): void {
     if (!this.isConnected) return;
-    if (name == "lang") this._language();
-    else if (name == "live") this._view.live(this._live);
-    else if (name != "nonce") this._load();
+    if (name == "lang" || name == "live") this._build();
+    else this._load();
   }
 
   /** The drawing in pad units (0 to 1, y down). Setting it can be undone. */
@@ -81,12 +76,10 @@ export class MnistDigit extends Base {
   }
 
   set strokes(strokes: Ink) {
-    this._stop();
     try {
       rasterize(strokes); // refuses whatever is no drawing, or too large a one
       const ink = Array.from(strokes, (stroke) => Array.from(stroke, ([x, y]) => [x, y]));
-      this._pad.finish();
-      this._pad.put({ ink: ink.filter((stroke) => stroke.length), picture: null });
+      this._edit(() => this._pad.put({ ink: ink.filter((stroke) => stroke.length) }));
     } catch (error) {
       this._fail("badInk", error);
     }
@@ -101,8 +94,8 @@ export class MnistDigit extends Base {
   /** The probability of each label; all 0 where there is no prediction. */
   get probabilities(): number[] {
     this._flush();
-    if (this._reading) return this._reading.probabilities.slice();
-    return (this._model ? this._model.labels : Array(10).fill(0)).map(() => 0);
+    return this._reading ? this._reading.probabilities.slice()
+      : Array(this._model ? this._model.labels.length : 10).fill(0);
   }
 
   /** What the network sees: 28 x 28 values row by row, ink 1. */
@@ -125,12 +118,9 @@ export class MnistDigit extends Base {
   }
 
   set weights(json: unknown) {
-    this._loading++;
-    this._wanted = "*";
-    this._renew();
+    this._start("*");
     try {
-      const known = json && (json as Model).file;
-      this._use(loadModel(known || json));
+      this._use(loadModel((json && (json as Model).file) || json));
     } catch (error) {
       this._unusable(error);
     }
@@ -143,29 +133,24 @@ export class MnistDigit extends Base {
 
   set texts(texts: Partial<Texts>) {
     this._texts = texts;
-    this._language();
+    this._build();
   }
 
   /** Takes all ink away; undo() brings it back. */
   clear(): void {
-    this._stop();
-    this._pad.clear();
+    this._edit(() => this._pad.clear());
   }
 
   undo(): void {
-    this._stop();
-    this._pad.undo();
+    this._edit(() => this._pad.undo());
   }
 
   redo(): void {
-    this._stop();
-    this._pad.redo();
+    this._edit(() => this._pad.redo());
   }
 
   /** Reads the pad now; null without a model. */
   predict(): Reading | null {
-    cancelAnimationFrame(this._frame);
-    this._frame = 0;
     this._dirty = false;
     if (!this._model) return null;
     try {
@@ -175,7 +160,7 @@ export class MnistDigit extends Base {
       return reading;
     } catch (error) {
       this._fail("badInk", error);
-      return null;
+      return (this._reading = null);
     }
   }
 
@@ -185,81 +170,98 @@ export class MnistDigit extends Base {
   }
 
   private get _live(): boolean {
-    return !/^(false|off|no)$/i.test(this.getAttribute("live") || "");
+    return this.getAttribute("live") != "false";
   }
 
   private _pixels(): Float32Array {
-    const { picture } = this._pad.sheet;
-    if (picture && !this._pad.ink.length) return picture.pixels;
-    return rasterize(this._pad.ink, { penWidth: this._model ? this._model.penWidth : undefined });
+    const { picture } = this._pad.sheet, { ink } = this._pad;
+    return picture && !ink.length ? picture.pixels
+      : rasterize(ink, { penWidth: this._model ? this._model.penWidth : undefined });
   }
 
-  /** Ink came or went: read it with the next frame, or at once where there are none. */
-  private _changed(done: boolean): void {
+  /** Changes the sheet as a whole, which ends whatever is being drawn. */
+  private _edit(change: () => void): void {
+    if (this._animation) {
+      cancelAnimationFrame(this._animation);
+      this._animation = 0;
+      this._pad.preview([]);
+    }
+    this._pad.finish();
+    change();
+  }
+
+  /** Ink came or went: read it with the next frame, or soon where there are none. */
+  private _changed(): void {
     this._dirty = true;
-    this._view.update();
-    if (done) this._view.error("");
+    this._view.update(this._live);
+    if (this._model) this._view.error("");
     if (!this._live) {
-      this._reading = null;
-      this._view.show(null);
+      this._view.show((this._reading = null));
     } else if (!this._frame) {
-      const run = () => this._flush();
-      this._frame = document.hidden ? window.setTimeout(run) : requestAnimationFrame(run);
+      const flush = () => {
+        this._frame = 0;
+        this._flush();
+      };
+      this._frame = document.hidden ? window.setTimeout(flush) : requestAnimationFrame(flush);
     }
   }
 
   private _flush(): void {
-    this._frame = 0;
     if (this._dirty && this._live) this.predict();
   }
 
   private _renew(): void {
-    this._ready = new Promise((resolve, reject) => (this._settle = [resolve, reject]));
+    this._ready = new Promise((resolve, reject) => {
+      this._resolve = resolve;
+      this._reject = reject;
+    });
     this._ready.catch(() => {}); // told by an event; nobody has to listen here too
   }
 
-  private _load(): void {
-    const src = this.getAttribute("src");
-    const name = this.getAttribute("model");
-    const wanted = JSON.stringify([src, name]);
-    if (wanted == this._wanted || (this._wanted == "*" && !src && !name)) return;
+  /** Begins to load a model; true if it is another one than before. */
+  private _start(wanted: string): number {
     if (this._wanted) this._renew();
     this._wanted = wanted;
-    const turn = ++this._loading;
+    return ++this._turn;
+  }
+
+  private _load(): void {
+    const src = this.getAttribute("src"), name = this.getAttribute("model");
+    const wanted = `${src} ${name}`;
+    if (wanted == this._wanted || (this._wanted == "*" && !src && !name)) return;
+    const turn = this._start(wanted);
+    const own = (this.constructor as typeof MnistDigit).defaultModel;
     try {
-      const own = (this.constructor as typeof MnistDigit).defaultModel;
-      const model = src ? null : embeddedModel(name === null ? own : name, name === null);
+      const model = src ? null : embeddedModel(name || own, !name);
       if (model) return this._use(model);
+      const file = `${(name || own || "cnn").replace(/[^\w-]/g, "")}.json`;
+      fetchModel(src ? new URL(src, document.baseURI).href : beside(file)).then(
+        (loaded) => turn == this._turn && this._use(loaded),
+        (error) => turn == this._turn && this._unusable(error),
+      );
     } catch (error) {
-      return this._unusable(error);
+      this._unusable(error);
     }
-    this._view.loading();
-    // eslint-disable-next-line: a name is no path
-    const file = `${(name || "cnn").replace(/[^\w-]/g, "")}.json`;
-    fetchModel(src ? new URL(src, document.baseURI).href : beside(file)).then(
-      (model) => turn == this._loading && this._use(model),
-      (error) => turn == this._loading && this._unusable(error),
-    );
   }
 
   private _use(model: Model): void {
     this._model = model;
     this._reading = null;
-    this._view.model(model);
-    this._settle![0]();
+    this._build();
+    this._resolve();
     this._emit("load", { name: model.name, labels: model.labels.slice() });
-    this._changed(true);
+    this._changed();
   }
 
   private _unusable(error: unknown): void {
     this._model = this._reading = null;
-    this._view.show(null);
-    this._settle![1](error);
+    this._build();
+    this._reject(error);
     this._fail("badModel", error);
   }
 
   private _fail(text: "badModel" | "badInk" | "badPicture", error: unknown): void {
-    const message = this._view.error(text, error instanceof Error ? error.message : String(error));
+    const message = this._view.error(fill(this._view.texts[text], (error as Error).message));
     this._emit("error", { message, error });
   }
 
@@ -268,82 +270,71 @@ export class MnistDigit extends Base {
       new CustomEvent(`mnistc-${type}`, { detail, bubbles: true, composed: true, cancelable }));
   }
 
-  private _language(): void {
-    const from = this.closest("[lang]");
-    const lang = (from && from.getAttribute("lang")) || document.documentElement.lang || "en";
-    const known = MnistDigit.texts;
-    this._view.language(lang, {
-      ...ENGLISH, ...known[lang.split("-")[0].toLowerCase()], ...known[lang], ...this._texts,
-    });
-    this._view.live(this._live);
+  /** The user interface in the element's language, with its model's labels. */
+  private _build(): void {
+    const from = this.closest("[lang]"), lang = (from && from.getAttribute("lang")) || "en";
+    const { texts } = MnistDigit;
+    if (this._view) this._view.remove();
+    this._view = createView(this.shadowRoot!, this._pad,
+      { ...ENGLISH, ...texts[lang.split("-")[0]], ...texts[lang], ...this._texts }, lang,
+      this._model, {
+        undo: () => this.undo(), redo: () => this.redo(), clear: () => this.clear(),
+        example: () => this._example(), predict: () => this.predict(),
+        picture: (file) => void this._picture(file), correct: (label) => this._correct(label),
+      });
+    this._view.update(this._live);
+    this._view.show(this._reading);
   }
 
   /** Draws the next sample digit, stroke by stroke unless motion is unwanted. */
   private _example(): void {
-    this._stop();
     const ink = samples()[this._next++ % 10];
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches || document.hidden) {
-      this.strokes = ink;
-      return;
-    }
-    const points = ink.reduce((sum, stroke) => sum + stroke.length, 0);
-    const begin = performance.now();
-    this._pad.clear();
+    const total = ink.reduce((sum, stroke) => sum + stroke.length, 0), begin = performance.now();
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.clear();
+    const { sheet } = this._pad;
     const step = () => {
-      let left = Math.ceil(Math.min((performance.now() - begin) / EXAMPLE_TIME, 1) * points);
-      const part: Ink = [];
-      for (const stroke of ink) {
-        if (left > 0) part.push(stroke.slice(0, left));
+      if (this._pad.sheet != sheet) return; // somebody draws
+      let left = Math.ceil(((performance.now() - begin) / EXAMPLE_TIME) * total);
+      if (still || left >= total) return this._edit(() => this._pad.put({ ink }));
+      this._animation = requestAnimationFrame(step);
+      this._pad.preview(ink.map((stroke) => {
+        const part = stroke.slice(0, Math.max(left, 0));
         left -= stroke.length;
-      }
-      this._animation = left < 0 ? requestAnimationFrame(step) : 0;
-      if (left < 0) this._pad.preview(part);
-      else this._pad.put({ ink, picture: null });
+        return part;
+      }).filter((stroke) => stroke.length));
     };
     step();
   }
 
-  private _stop(): void {
-    if (this._animation) {
-      cancelAnimationFrame(this._animation);
-      this._animation = 0;
-      this._pad.preview([]);
-    }
-  }
-
   private async _picture(file: Blob): Promise<void> {
-    this._stop();
     try {
       const grey = await readPicture(file);
-      if (!grey) throw new Error(this._view.text("noise"));
+      if (!grey) throw new Error(this._view.texts.noise);
       const pixels = bitmapToPixels(grey.values, grey.width, grey.height);
-      this._pad.finish();
-      this._pad.put({ ink: [], picture: { pixels, canvas: grey.canvas } });
+      this._edit(() => this._pad.put({ ink: [], picture: { pixels, canvas: grey.canvas } }));
     } catch (error) {
       this._fail("badPicture", error);
     }
   }
 
   private _correct(label: number): void {
-    const reading = this._reading;
-    if (!reading || !this._model) return;
-    const correction: history.Correction = {
-      label, prediction: reading.prediction, model: this._model.name,
-      probabilities: reading.probabilities.map((p) => Math.round(p * 1e6) / 1e6),
-      strokes: this.strokes.map((s) => s.map((p) => p.map((v) => Math.round(v * 1e5) / 1e5))),
+    const reading = this._reading, round = (v: number) => Math.round(v * 1e5) / 1e5;
+    if (!reading) return;
+    const correction: Correction = {
+      label, prediction: reading.prediction, model: this._model!.name,
+      probabilities: reading.probabilities.map(round),
+      strokes: this.strokes.map((stroke) => stroke.map((point) => point.map(round))),
       pixels: Array.from(reading.pixels, (v) => Math.round(v * 255)),
     };
     if (!this._emit("correction", correction, true)) return;
-    history.keep(correction);
+    keep(correction);
     this._view.thank(label);
     const url = this.getAttribute("report-url");
-    if (url) this._report(url, correction);
-  }
-
-  private _report(url: string, correction: history.Correction): void {
-    const body = JSON.stringify(correction);
-    fetch(new URL(url, document.baseURI).href, {
-      method: "POST", body, credentials: "omit", headers: { "Content-Type": "application/json" },
+    if (!url) return;
+    fetch(url, {
+      method: "POST", body: JSON.stringify(correction), credentials: "omit",
+      headers: { "Content-Type": "application/json" },
     }).catch((error) => this._emit("error", { message: String(error), error }));
   }
 }

@@ -1,9 +1,13 @@
 /** The classic script: window.mnistc, and the elements; an embedded model is appended to it. */
-import * as core from "./core.js";
+import { bitmapToPixels } from "./bitmap.js";
+import { classify } from "./classify.js";
 import { define } from "./define.js";
 import { MnistDigit } from "./element.js";
+import { loadModel } from "./model.js";
+import { predict } from "./network.js";
 import { register, setBase } from "./registry.js";
 import { samples } from "./samples.js";
+import { rasterize } from "./strokes.js";
 
 declare global {
   interface Window {
@@ -15,13 +19,13 @@ declare global {
 if (!window.mnistc || !window.mnistc.register) {
   const script = document.currentScript as HTMLScriptElement | null;
   if (script) setBase(script.src);
-  window.mnistc = { ...core, MnistDigit, register: registerFirst, samples };
+  window.mnistc = {
+    MnistDigit, bitmapToPixels, classify, loadModel, predict, rasterize, samples,
+    // Elements are defined with the first model, so that they find it; without one, soon.
+    register: (name: string, json: unknown) => {
+      register(name, json);
+      define();
+    },
+  };
+  setTimeout(define);
 }
-
-/** Elements are defined with the first model, so that they find it; without one, with the page. */
-function registerFirst(name: string, json: unknown): void {
-  register(name, json);
-  define();
-}
-
-setTimeout(define);

@@ -103,41 +103,26 @@ function conv2d(layer: Layer): Step {
   };
 }
 
-function depthwise(layer: Layer): Step {
-  const { output: [height, width, channels], window: [kh, kw], tensors: [weight, bias] } = layer;
-  const pad = padder(layer), w = weight.data, row = (width + kw - 1) * channels;
-  const sum = new Float64Array(channels);
+/** What goes on within each channel: a depthwise convolution, or without weights a max-pool. */
+function perChannel(layer: Layer): Step {
+  const { output: [height, width, channels], window: [kh, kw], stride, tensors } = layer;
+  const pad = padder(layer), row = (layer.input[1] + 2 * layer.border[1]) * channels;
+  const offsets: number[] = [];
+  for (let k = 0; k < kh * kw; k++) offsets.push(Math.floor(k / kw) * row + (k % kw) * channels);
+  const [weight, bias] = tensors.map((tensor) => tensor.data);
   return (image, out) => {
     const x = pad(image);
-    for (let i = 0; i < height; i++) {
-      for (let j = 0; j < width; j++) {
-        sum.set(bias.data);
-        for (let k = 0, p = 0; k < kh * kw; k++) {
-          let from = (i + Math.floor(k / kw)) * row + (j + (k % kw)) * channels;
-          for (let c = 0; c < channels; c++) sum[c] += x[from++] * w[p++];
-        }
-        out.set(sum, (i * width + j) * channels);
-      }
-    }
-  };
-}
-
-function maxPool({ input, output: [height, width, channels], window: [size], stride }: Layer): Step {
-  const row = input[1] * channels;
-  return (x, out) => {
     let to = 0;
     for (let i = 0; i < height; i++) {
       for (let j = 0; j < width; j++) {
         const corner = i * stride * row + j * stride * channels;
         for (let c = 0; c < channels; c++) {
-          let top = -Infinity;
-          for (let y = 0; y < size; y++) {
-            for (let k = 0; k < size; k++) {
-              const v = x[corner + y * row + k * channels + c];
-              if (v > top) top = v;
-            }
+          let sum = weight ? bias[c] : -Infinity;
+          for (let k = 0; k < offsets.length; k++) {
+            const v = x[corner + offsets[k] + c];
+            sum = weight ? sum + v * weight[k * channels + c] : Math.max(sum, v);
           }
-          out[to++] = top;
+          out[to++] = sum;
         }
       }
     }
@@ -164,7 +149,7 @@ function batchNorm({ tensors, epsilon }: Layer): Step {
 }
 
 const STEPS: Record<string, (layer: Layer) => Step> = {
-  dense, conv2d, depthwise_conv2d: depthwise, max_pool2d: maxPool,
+  dense, conv2d, depthwise_conv2d: perChannel, max_pool2d: perChannel,
   global_average_pool2d: averagePool, batch_norm: batchNorm,
 };
 

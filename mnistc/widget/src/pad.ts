@@ -9,156 +9,132 @@ export type Ink = number[][][];
 /** What lies on the pad: strokes in pad units (0 to 1, y down), or an uploaded picture. */
 export interface Sheet {
   ink: Ink;
-  picture: { pixels: Float32Array; canvas: HTMLCanvasElement } | null;
+  picture?: { pixels: Float32Array; canvas: HTMLCanvasElement };
 }
 
 const CELLS = 28;
 const UNIT = 1000; // of the SVG's view box, a pad's width
 const UNDO_LEVELS = 100;
-const BLANK: Sheet = { ink: [], picture: null };
 const TINY = 1 / 2000; // pad units: a pointer that rests adds nothing
+
+const distance = (a: number[], b: number[]) => Math.hypot(a[0] - b[0], a[1] - b[1]);
 
 /** Path data; points nearer than 1/320 of the pad to the last one make no difference on screen. */
 function pathData(ink: Ink): string {
-  let d = "";
-  for (const stroke of ink) {
-    let lastX = NaN, lastY = NaN;
-    stroke.forEach(([x, y], i) => {
-      if (i && i < stroke.length - 1 && Math.hypot(x - lastX, y - lastY) < 1 / 320) return;
-      d += `${i ? "L" : "M"}${Math.round(x * UNIT)} ${Math.round(y * UNIT)}`;
-      lastX = x;
-      lastY = y;
-    });
-    if (stroke.length == 1) d += "h.1"; // a dot: a round cap needs some length in every engine
-  }
-  return d;
+  return ink.map((stroke) => {
+    let last = stroke[0];
+    const points = stroke.filter((point, i) =>
+      (!i || i == stroke.length - 1 || distance(point, last) > 1 / 320) && (last = point));
+    // A dot gets some length: not every engine gives a path without any its round cap.
+    return "M" + points.map(([x, y]) => `${Math.round(x * UNIT)} ${Math.round(y * UNIT)}`).join("L") +
+      "h.1";
+  }).join("");
 }
 
 export class Pad {
   readonly element: HTMLElement;
-  sheet = BLANK;
-  private _past: Sheet[] = [];
-  private _future: Sheet[] = [];
+  sheet: Sheet = { ink: [] };
+  /** Sheets to undo and to redo. */
+  readonly past: Sheet[] = [];
+  future: Sheet[] = [];
   private _ink = svg("path", { part: "ink", class: "ink" });
   private _wet = svg("path", { part: "ink", class: "ink" });
   private _cursor = svg("rect", { class: "cursor", width: UNIT / CELLS, height: UNIT / CELLS });
-  private _stroke: number[][] | null = null;
-  private _preview: Ink = [];
+  /** Strokes that are shown and read but not on the sheet yet: one being drawn, or an example. */
+  private _unfinished: Ink = [];
   private _pointer: number | null = null;
   private _cell = [CELLS / 2, CELLS / 2];
 
-  /**
-   * changed(done): ink came or went; done is false while a stroke goes on.
-   * told(cell, down): the keyboard's pen moved.
-   */
+  /** told(cell, down): the keyboard's pen moved. */
   constructor(
-    private _changed: (done: boolean) => void, private _told: (cell: number[], down: boolean) => void,
+    private _changed: () => void, private _told: (cell: number[], down: boolean) => void,
   ) {
     let grid = "";
-    for (let i = 1; i < CELLS; i++) {
-      const at = (i * UNIT) / CELLS;
-      grid += `M${at} 0v${UNIT}M0 ${at}h${UNIT}`;
-    }
+    for (let at = 0; at < UNIT; at += UNIT / CELLS) grid += `M${at} 0v${UNIT}M0 ${at}h${UNIT}`;
+    const up = (e: PointerEvent) => e.pointerId === this._pointer && this.finish();
     this.element = h("div", {
-      class: "pad", part: "pad", tabindex: 0, role: "application",
+      class: "pad", part: "pad", tabindex: 0, role: "application", "aria-describedby": "help",
       pointerdown: (e: PointerEvent) => this._down(e),
       pointermove: (e: PointerEvent) => this._move(e),
-      pointerup: (e: PointerEvent) => this._up(e),
-      pointercancel: (e: PointerEvent) => this._up(e),
-      lostpointercapture: (e: PointerEvent) => this._up(e),
+      pointerup: up, pointercancel: up, lostpointercapture: up,
       keydown: (e: KeyboardEvent) => this._key(e),
       blur: () => this._leave(),
     }, svg("svg", { viewBox: `0 0 ${UNIT} ${UNIT}`, "aria-hidden": "true" },
       svg("path", { class: "grid", d: grid }), this._ink, this._wet, this._cursor));
     // Older iOS scrolls, magnifies and selects unless the touch itself is stopped.
     for (const type of ["touchstart", "touchmove"]) {
-      this.element.addEventListener(type, (e) => e.cancelable && e.preventDefault(),
-        { passive: false });
+      this.element.addEventListener(type, (e) => e.preventDefault(), { passive: false });
     }
   }
 
-  get canUndo() { return this._past.length > 0; }
-  get canRedo() { return this._future.length > 0; }
-  get isEmpty() { return !this.sheet.picture && !this.ink.length; }
-
-  /** All strokes, the unfinished one included. */
+  /** All strokes, unfinished ones included. */
   get ink(): Ink {
-    if (this._preview.length) return this._preview;
-    return this._stroke ? [...this.sheet.ink, this._stroke] : this.sheet.ink;
+    return this.sheet.ink.concat(this._unfinished);
   }
 
   /** A new sheet; the old one can be had back by undo. */
   put(sheet: Sheet): void {
-    this._past.push(this.sheet);
-    this._past = this._past.slice(-UNDO_LEVELS);
-    this._future = [];
+    this.past.push(this.sheet);
+    if (this.past.length > UNDO_LEVELS) this.past.shift();
+    this.future = [];
     this._show(sheet);
   }
 
   undo(): void {
-    this.finish();
-    if (this.canUndo) {
-      this._future.push(this.sheet);
-      this._show(this._past.pop()!);
-    }
+    this._swap(this.past, this.future);
   }
 
   redo(): void {
-    this.finish();
-    if (this.canRedo) {
-      this._past.push(this.sheet);
-      this._show(this._future.pop()!);
-    }
+    this._swap(this.future, this.past);
   }
 
   clear(): void {
     this.finish();
-    if (!this.isEmpty) this.put(BLANK);
+    if (this.sheet.picture || this.sheet.ink.length) this.put({ ink: [] });
   }
 
-  /** Ink that is shown and read, but is not on the sheet. */
+  /** Shows strokes that are not on the sheet yet. */
   preview(ink: Ink): void {
-    this._preview = ink;
+    this._unfinished = ink;
     this._wet.setAttribute("d", pathData(ink));
-    this._changed(false);
-  }
-
-  private _show(sheet: Sheet): void {
-    const old = this.sheet.picture;
-    if (old && old !== sheet.picture) old.canvas.remove();
-    if (sheet.picture) this.element.prepend(sheet.picture.canvas);
-    this.sheet = sheet;
-    this._preview = [];
-    this._wet.setAttribute("d", "");
-    this._ink.setAttribute("d", pathData(sheet.ink));
-    this._changed(true);
-  }
-
-  /** Begins or goes on with a stroke; the sheet changes when it is finished. */
-  private _draw(x: number, y: number): void {
-    const stroke = this._stroke;
-    if (!stroke) {
-      this._stroke = [[x, y]];
-    } else {
-      const last = stroke[stroke.length - 1];
-      if (Math.hypot(x - last[0], y - last[1]) < TINY) return;
-      stroke.push([x, y]);
-    }
-    this._wet.setAttribute("d", pathData([this._stroke!]));
-    this._changed(false);
+    this._changed();
   }
 
   /** Ends an unfinished stroke, whatever interrupted it: its ink stays. */
   finish(): void {
-    const stroke = this._stroke;
-    this._pointer = this._stroke = null;
-    if (stroke) {
-      this.put({ ink: [...this.sheet.ink, stroke], picture: null });
+    this._pointer = null;
+    if (this._unfinished.length) this.put({ ink: this.ink });
+  }
+
+  private _swap(from: Sheet[], to: Sheet[]): void {
+    this.finish();
+    const sheet = from.pop();
+    if (sheet) {
+      to.push(this.sheet);
+      this._show(sheet);
     }
   }
 
-  private _at(e: PointerEvent, box: DOMRect): void {
-    this._draw((e.clientX - box.left) / box.width, (e.clientY - box.top) / box.height);
+  private _show(sheet: Sheet): void {
+    if (this.sheet.picture) this.sheet.picture.canvas.remove();
+    if (sheet.picture) this.element.prepend(sheet.picture.canvas);
+    this.sheet = sheet;
+    this._ink.setAttribute("d", pathData(sheet.ink));
+    this.preview([]);
+  }
+
+  /** Begins or goes on with a stroke. */
+  private _draw(point: number[]): void {
+    const [stroke = []] = this._unfinished;
+    if (!stroke.length || distance(point, stroke[stroke.length - 1]) > TINY) {
+      stroke.push(point);
+      this.preview([stroke]);
+    }
+  }
+
+  private _at(e: PointerEvent): void {
+    const box = this.element.getBoundingClientRect();
+    this._draw([(e.clientX - box.left) / box.width, (e.clientY - box.top) / box.height]);
   }
 
   private _down(e: PointerEvent): void {
@@ -172,19 +148,14 @@ export class Pad {
     } catch {
       /* the pointer is gone already, or synthetic */
     }
-    this._at(e, this.element.getBoundingClientRect());
+    this._at(e);
   }
 
   private _move(e: PointerEvent): void {
     if (e.pointerId !== this._pointer) return;
     if (e.isTrusted && !e.buttons) return this.finish(); // let go where no page could see it
-    const box = this.element.getBoundingClientRect();
     const events = e.getCoalescedEvents ? e.getCoalescedEvents() : [];
-    for (const event of events.length ? events : [e]) this._at(event, box);
-  }
-
-  private _up(e: PointerEvent): void {
-    if (e.pointerId === this._pointer) this.finish();
+    for (const event of events.length ? events : [e]) this._at(event);
   }
 
   /** Leaves cell mode; a pen that is down is lifted. */
@@ -194,35 +165,28 @@ export class Pad {
   }
 
   private _key(e: KeyboardEvent): void {
-    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[e.key];
-    const pen = e.key == " " || e.key == "Enter";
-    const command = (e.ctrlKey || e.metaKey) && e.key.toLowerCase();
-    if (command == "z" || e.key == "Backspace" || e.key == "Delete") {
-      if (e.shiftKey) this.redo();
-      else this.undo();
-    } else if (command == "y") {
-      this.redo();
-    } else if (e.key == "Escape" && this._stroke) {
-      this.finish();
-    } else if ((step || pen) && !command && !e.altKey && this._pointer === null) {
-      this._cells(step, pen);
-    } else {
-      return;
-    }
+    const { key } = e, control = e.ctrlKey || e.metaKey;
+    const step = ["Left", "Up", "Right", "Down"].indexOf(key.slice(5)) + 1;
+    if (control ? /z/i.test(key) && !e.shiftKey : /^(Backspace|Delete)$/.test(key)) this.undo();
+    else if (control && /[zy]/i.test(key)) this.redo();
+    else if (key == "Escape" && this._unfinished.length) this.finish();
+    else if (!control && !e.altKey && this._pointer === null && (step || /^( |Enter)$/.test(key))) {
+      this._cells(step);
+    } else return;
     e.preventDefault();
   }
 
-  /** Cell mode: the pen stands in one of 28 x 28 cells, up or down. */
-  private _cells(step: number[] | undefined, pen: boolean): void {
+  /** Cell mode: the pen stands in one of 28 x 28 cells, up or down; no step lowers or lifts it. */
+  private _cells(step: number): void {
     this.element.classList.add("keys");
-    const down = this._stroke !== null;
+    const down = this._unfinished.length > 0, cell = this._cell;
     if (step) {
-      this._cell = this._cell.map((v, i) => Math.min(Math.max(v + step[i], 0), CELLS - 1));
+      const axis = (step + 1) % 2;
+      cell[axis] = Math.min(Math.max(cell[axis] + (step < 3 ? -1 : 1), 0), CELLS - 1);
     }
-    const [x, y] = this._cell;
-    if (pen && down) this.finish();
-    else if (pen || down) this._draw((x + 0.5) / CELLS, (y + 0.5) / CELLS);
-    this._cursor.setAttribute("transform", `translate(${(x * UNIT) / CELLS} ${(y * UNIT) / CELLS})`);
-    this._told([x, y], this._stroke !== null);
+    if (!step && down) this.finish();
+    else if (!step || down) this._draw(cell.map((v) => (v + 0.5) / CELLS));
+    this._cursor.setAttribute("transform", `translate(${cell.map((v) => (v * UNIT) / CELLS)})`);
+    this._told(cell, this._unfinished.length > 0);
   }
 }

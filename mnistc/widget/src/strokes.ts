@@ -6,9 +6,8 @@
  * x = j, y = i; ink is 1 and paper 0.
  */
 
-/** One pen stroke: points [x, y, ...], y down, in any unit. */
-export type Stroke = ArrayLike<ArrayLike<number>>;
-export type Strokes = ArrayLike<Stroke>;
+/** Pen strokes: lists of points [x, y, ...], y down, in any unit. */
+export type Strokes = ArrayLike<ArrayLike<ArrayLike<number>>>;
 
 export const SIZE = 28;
 export const PIXELS = SIZE * SIZE;
@@ -16,83 +15,76 @@ export const PEN_WIDTH = 2.4;
 const BOX = 20;
 const CENTRE = 14;
 const THINNING = 1 / 16;
-const MAX_PEN = 10;
 const MAX_POINTS = 100_000;
 const MAX_KEPT = 20_000;
 const FAR = 1e30;
 
-/** Points of all strokes in pixels; stroke k ends before ends[k]. */
-interface Kept {
-  x: number[];
-  y: number[];
-  ends: number[];
-}
+const tooMany = () => new RangeError("strokes: too many points");
+const lowest = (values: number[]) => values.reduce((a, b) => Math.min(a, b));
+const highest = (values: number[]) => values.reduce((a, b) => Math.max(a, b));
 
-const isList = (value: unknown): value is ArrayLike<unknown> =>
-  typeof value == "object" && value !== null && (value as { length: number }).length >= 0;
+/** Coordinates of all points; stroke k ends before ends[k]. */
+class Path {
+  x: number[] = [];
+  y: number[] = [];
+  ends: number[] = [];
 
-/** The strokes as flat coordinates, or an error: nothing of them is trusted. */
-function flatten(strokes: Strokes): { points: number[]; ends: number[] } {
-  const points: number[] = [];
-  const ends: number[] = [];
-  if (!isList(strokes)) throw new TypeError("strokes: a list of lists of points [x, y] is wanted");
-  if (strokes.length > MAX_POINTS) throw tooMany();
-  for (let k = 0; k < strokes.length; k++) {
-    const stroke = strokes[k];
-    if (!isList(stroke)) throw new TypeError(`strokes[${k}]: a list of points [x, y] is wanted`);
-    if (points.length / 2 + stroke.length > MAX_POINTS) throw tooMany();
-    for (let i = 0; i < stroke.length; i++) {
-      const point = stroke[i];
-      if (!point || !Number.isFinite(point[0]) || !Number.isFinite(point[1])) {
-        throw new TypeError(`strokes[${k}][${i}]: a point [x, y] of finite numbers is wanted`);
+  /** Nothing of the strokes is trusted. */
+  constructor(strokes: Strokes) {
+    for (let k = 0; k < strokes.length; k++) {
+      const { length } = strokes[k];
+      if (!(length <= MAX_POINTS - this.x.length)) throw tooMany();
+      for (let i = 0; i < length; i++) {
+        const point = strokes[k][i];
+        if (!Number.isFinite(point[0]) || !Number.isFinite(point[1])) {
+          throw new TypeError(`strokes[${k}][${i}]: wanted [x, y], finite numbers`);
+        }
+        this.x.push(point[0]);
+        this.y.push(point[1]);
       }
-      points.push(point[0], point[1]);
+      if (length) this.ends.push(this.x.length);
     }
-    ends.push(points.length / 2);
   }
-  return { points, ends };
-}
 
-const tooMany = () => new RangeError(`strokes: too many points (at most ${MAX_POINTS}, and ` +
-  `${MAX_KEPT} that are 1/16 pixel apart)`);
-
-/** Maps all points onto the box of 20 pixels, pen included, dropping those too near the last. */
-function fitBox(points: number[], ends: number[], pen: number): Kept {
-  let x0 = Infinity, x1 = -Infinity, y0 = Infinity, y1 = -Infinity;
-  for (let i = 0; i < points.length; i += 2) {
-    const x = points[i], y = points[i + 1];
-    if (x < x0) x0 = x;
-    if (x > x1) x1 = x;
-    if (y < y0) y0 = y;
-    if (y > y1) y1 = y;
-  }
-  // A power of two that brings huge or tiny coordinates near 1: nothing overflows after it.
-  const magnitude = Math.max(Math.abs(x0), Math.abs(x1), Math.abs(y0), Math.abs(y1));
-  const unit = magnitude > 2 ** 400 ? 2 ** -600 : magnitude < 2 ** -400 ? 2 ** 600 : 1;
-  const extent = Math.max(x1 * unit - x0 * unit, y1 * unit - y0 * unit);
-  const scale = extent < 1e-300 ? 0 : (BOX - pen) / extent;
-  const middleX = (x0 * unit + x1 * unit) / 2, middleY = (y0 * unit + y1 * unit) / 2;
-
-  const kept: Kept = { x: [], y: [], ends: [] };
-  let begin = 0;
-  for (const end of ends) {
-    const first = kept.x.length;
-    for (let i = begin; i < end; i++) {
-      const x = (points[2 * i] * unit - middleX) * scale + CENTRE;
-      const y = (points[2 * i + 1] * unit - middleY) * scale + CENTRE;
-      const last = kept.x.length - 1;
-      if (last >= first && i < end - 1) {
-        const dx = x - kept.x[last], dy = y - kept.y[last];
-        if (dx * dx + dy * dy < THINNING * THINNING) continue;
+  /** Maps all points onto the box of 20 pixels, pen included, dropping those too near the last. */
+  fit(pen: number): void {
+    const { x, y, ends } = this, both = [x, y];
+    const low = both.map(lowest), high = both.map(highest);
+    // A power of two that brings huge or tiny coordinates near 1: nothing overflows after it.
+    const magnitude = highest([...low, ...high].map(Math.abs));
+    const unit = magnitude > 2 ** 400 ? 2 ** -600 : magnitude < 2 ** -400 ? 2 ** 600 : 1;
+    const extent = highest(high.map((v, i) => v * unit - low[i] * unit));
+    const scale = extent < 1e-300 ? 0 : (BOX - pen) / extent;
+    const middle = high.map((v, i) => (low[i] * unit + v * unit) / 2);
+    let kept = 0, i = 0;
+    ends.forEach((end, k) => {
+      for (let first = kept; i < end; i++) {
+        const [u, v] = both.map((values, axis) =>
+          (values[i] * unit - middle[axis]) * scale + CENTRE);
+        const dx = u - x[kept - 1], dy = v - y[kept - 1];
+        if (kept > first && i < end - 1 && dx * dx + dy * dy < THINNING * THINNING) continue;
+        if (kept == MAX_KEPT) throw tooMany();
+        x[kept] = u;
+        y[kept++] = v;
       }
-      if (last + 1 == MAX_KEPT) throw tooMany();
-      kept.x.push(x);
-      kept.y.push(y);
-    }
-    if (end > begin) kept.ends.push(kept.x.length);
-    begin = end;
+      ends[k] = kept;
+    });
   }
-  return kept;
+
+  /** Coverage of every pixel, the path moved: clamp(1/2 + pen/2 - distance, 0, 1). */
+  draw(pen: number, [dx, dy]: number[]): Float64Array {
+    const { x, y, ends } = this, reach = pen / 2 + 0.5;
+    const ink = new Float64Array(PIXELS).fill(FAR);
+    let i = 0;
+    for (const end of ends) {
+      do { // a stroke of one point is a segment from it to itself
+        const next = Math.min(i + 1, end - 1);
+        drawSegment(x[i] + dx, y[i] + dy, x[next] + dx, y[next] + dy, reach, ink);
+      } while (++i < end - 1);
+      i = end;
+    }
+    return ink.map((squared) => Math.max(Math.min(reach - Math.sqrt(squared), 1), 0));
+  }
 }
 
 /**
@@ -105,74 +97,42 @@ function drawSegment(
   const dx = bx - ax, dy = by - ay;
   const length2 = dx * dx + dy * dy;
   const inverse = length2 > 1e-24 ? 1 / length2 : 0;
-  const top = Math.max(Math.ceil(Math.min(ay, by) - reach), 0);
-  const bottom = Math.min(Math.floor(Math.max(ay, by) + reach), SIZE - 1);
-  const steep = Math.abs(dy) > 1e-6;
-  for (let i = top; i <= bottom; i++) {
-    let from = 0, to = 1;
-    if (steep) {
-      const t0 = (i - reach - ay) / dy, t1 = (i + reach - ay) / dy;
-      from = Math.max(Math.min(t0, t1), 0);
-      to = Math.min(Math.max(t0, t1), 1);
+  const bottom = Math.min(Math.max(ay, by) + reach, SIZE - 1);
+  for (let i = Math.max(Math.ceil(Math.min(ay, by) - reach), 0); i <= bottom; i++) {
+    const py = i - ay, slack = reach + 1e-6;
+    let xa = ax, xb = bx;
+    if (Math.abs(dy) > 1e-6) {
+      const clip = (t: number) => ax + Math.max(Math.min(t / dy, 1), 0) * dx;
+      xa = clip(py - reach);
+      xb = clip(py + reach);
     }
-    const xa = ax + from * dx, xb = ax + to * dx;
-    const left = Math.max(Math.ceil(Math.min(xa, xb) - reach - 1e-6), 0);
-    const right = Math.min(Math.floor(Math.max(xa, xb) + reach + 1e-6), SIZE - 1);
-    const py = i - ay;
-    for (let j = left, p = SIZE * i + left; j <= right; j++, p++) {
-      const px = j - ax;
-      let t = (px * dx + py * dy) * inverse;
-      t = t < 0 ? 0 : t > 1 ? 1 : t;
+    const right = Math.min(Math.max(xa, xb) + slack, SIZE - 1);
+    for (let j = Math.max(Math.ceil(Math.min(xa, xb) - slack), 0); j <= right; j++) {
+      const px = j - ax, p = SIZE * i + j;
+      const t = Math.max(Math.min((px * dx + py * dy) * inverse, 1), 0);
       const ex = px - t * dx, ey = py - t * dy;
-      const d = ex * ex + ey * ey;
-      if (d < squared[p]) squared[p] = d;
+      squared[p] = Math.min(ex * ex + ey * ey, squared[p]);
     }
   }
-}
-
-/** Coverage of every pixel: clamp(1/2 + pen/2 - distance, 0, 1). */
-function draw({ x, y, ends }: Kept, pen: number): Float64Array {
-  const reach = pen / 2 + 0.5;
-  const ink = new Float64Array(PIXELS).fill(FAR);
-  let begin = 0;
-  for (const end of ends) {
-    if (end - begin == 1) drawSegment(x[begin], y[begin], x[begin], y[begin], reach, ink);
-    for (let i = begin; i < end - 1; i++) drawSegment(x[i], y[i], x[i + 1], y[i + 1], reach, ink);
-    begin = end;
-  }
-  for (let p = 0; p < PIXELS; p++) {
-    ink[p] = Math.max(Math.min(reach - Math.sqrt(ink[p]), 1), 0);
-  }
-  return ink;
 }
 
 /** Offset [dx, dy] that brings the centre of mass of ink to (14, 14). */
-export function centreOffset(ink: ArrayLike<number>): [number, number] {
+export function centreOffset(ink: ArrayLike<number>): number[] {
   let mass = 0, x = 0, y = 0;
-  for (let i = 0; i < SIZE; i++) {
-    for (let j = 0; j < SIZE; j++) {
-      const v = ink[SIZE * i + j];
-      mass += v;
-      x += v * j;
-      y += v * i;
-    }
+  for (let p = 0; p < PIXELS; p++) {
+    mass += ink[p];
+    x += ink[p] * (p % SIZE);
+    y += ink[p] * Math.floor(p / SIZE);
   }
   return mass > 0 ? [CENTRE - x / mass, CENTRE - y / mass] : [0, 0];
 }
 
 /** The 784 pixels (row-major, ink 1) of some pen strokes; blank if they have no point. */
 export function rasterize(
-  strokes: Strokes, options: { penWidth?: number | undefined } = {},
+  strokes: Strokes, { penWidth = PEN_WIDTH }: { penWidth?: number | undefined } = {},
 ): Float32Array {
-  const pen = options.penWidth === undefined ? PEN_WIDTH : options.penWidth;
-  if (!(pen > 0 && pen <= MAX_PEN)) {
-    throw new RangeError(`penWidth: a number above 0, at most ${MAX_PEN}, is wanted, not ${pen}`);
-  }
-  const { points, ends } = flatten(strokes);
-  if (!points.length) return new Float32Array(PIXELS);
-  const kept = fitBox(points, ends, pen);
-  const [dx, dy] = centreOffset(draw(kept, pen));
-  kept.x = kept.x.map((x) => x + dx);
-  kept.y = kept.y.map((y) => y + dy);
-  return Float32Array.from(draw(kept, pen));
+  if (!(penWidth > 0 && penWidth <= 10)) throw new RangeError("penWidth: wanted above 0, at most 10");
+  const path = new Path(strokes);
+  if (path.ends.length) path.fit(penWidth);
+  return Float32Array.from(path.draw(penWidth, centreOffset(path.draw(penWidth, [0, 0]))));
 }

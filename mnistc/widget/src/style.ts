@@ -9,18 +9,16 @@ import { beside } from "./registry.js";
 
 let shared: CSSStyleSheet | null = null;
 
-export function adoptStyle(root: ShadowRoot, nonce: () => string | null): void {
+export function adoptStyle(root: ShadowRoot): void {
   if (root.adoptedStyleSheets && "replaceSync" in CSSStyleSheet.prototype) {
     if (!shared) (shared = new CSSStyleSheet()).replaceSync(css);
     root.adoptedStyleSheets = [shared];
     return;
   }
-  const style = h("style", { nonce: nonce() || "" }, css);
-  root.append(style);
-  // Whether it was blocked shows only once the element is in a page.
+  // The element's attributes are there, and a block shows, only once it is in the page.
   setTimeout(() => {
-    if (root.host.isConnected && !style.sheet) {
-      root.append(h("link", { rel: "stylesheet", href: beside("mnistc.css") }));
-    }
+    const style = h("style", { nonce: root.host.getAttribute("nonce") || "" }, css);
+    root.append(style);
+    if (!style.sheet) root.append(h("link", { rel: "stylesheet", href: beside("mnistc.css") }));
   });
 }

@@ -2,12 +2,11 @@
 export const ENGLISH = {
   name: "Digit recogniser",
   pad: "Drawing pad",
-  help: "Draw with the pointer, or with the keyboard: arrows move, space lowers and lifts the pen, " +
-    "backspace takes back.",
+  help: "Draw with the pointer or the keys: arrows move, space lowers and lifts the pen, backspace " +
+    "takes back.",
   empty: "Draw a digit",
   sure: "{} sure",
   unsure: "Not sure: {} or {}?",
-  answer: "{}, {} sure",
   cell: "row {}, column {}",
   penDown: "pen down",
   penUp: "pen up",
@@ -26,10 +25,10 @@ export const ENGLISH = {
   forget: "Delete",
   inside: "Inside the network",
   loading: "Loading\u2026",
-  badModel: "The network could not be loaded. {}",
-  badInk: "This cannot be read. {}",
-  badPicture: "This picture cannot be read. {}",
-  noise: "The browser hides the pixels of pictures from pages; drawing works.",
+  badModel: "The network could not be loaded: {}",
+  badInk: "This cannot be read: {}",
+  badPicture: "This picture cannot be read: {}",
+  noise: "the browser hides its pixels from pages; drawing works",
 };
 
 export type Texts = typeof ENGLISH;
