@@ -353,9 +353,12 @@ cdef class Network:
                 return None
         elif cnp.PyArray_TYPE(a) != cnp.NPY_UINT8:
             return None
-        return self.predict(a, n_threads)
+        return self.run(a, n_threads)
 
-    cpdef predict(self, cnp.ndarray x not None, int n_threads=0):
+    def predict(self, cnp.ndarray x not None, int n_threads=0):
+        return self.run(x, n_threads)
+
+    cdef cnp.ndarray run(self, cnp.ndarray x, int n_threads):
         cdef int is_uint8 = cnp.PyArray_TYPE(x) == cnp.NPY_UINT8
         if not (is_uint8 or cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32) or not (
             cnp.PyArray_IS_C_CONTIGUOUS(x)
