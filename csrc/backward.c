@@ -98,27 +98,14 @@ static void dense_backward(const mc_run *run, int index, const mc_values *v) {
                       mc_back_parts(net, op), (int)op->in_size, 0, v->n, v->dx);
 }
 
-/* Put the winners' gradients of one panel back to their places. */
-static void unpool_panel(const mc_op *op, const float *dy, const uint8_t *mask, int c0, int n_cols,
-                         int cols, float *tile) {
-    const int windows = op->n_positions / 4;
-    for (int w = 0; w < windows; w++, tile += 4 * cols) {
-        const float *g = dy + (size_t)w * (size_t)op->n_out + c0;
-        const uint8_t *winner = mask + (size_t)w * (size_t)op->n_out + c0;
-        for (int q = 0; q < 4; q++) {
-            for (int c = 0; c < n_cols; c++) tile[q * cols + c] = winner[c] == q ? g[c] : 0.0f;
-            for (int c = n_cols; c < cols; c++) tile[q * cols + c] = 0.0f;
-        }
-    }
-}
-
 static void conv_weight_dense(const mc_run *run, const mc_op *op, const mc_scratch *s,
                               const float *image, const float *dy, const uint8_t *mask,
                               float *dweight) {
     const mc_kernels *k = run->net->kernels;
     for (int p = 0; p < op->n_panels; p++) {
         const int c0 = p * k->cols, n_cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
-        if (op->fused_pool) unpool_panel(op, dy, mask, c0, n_cols, k->cols, s->tile);
+        if (op->fused_pool)
+            k->unpool_windows(dy + c0, mask + c0, op->n_out, op->n_positions / 4, n_cols, s->tile);
         for (int done = 0; done < op->n_positions; done += MC_DY_CHUNK) {
             const int n =
                 op->n_positions - done < MC_DY_CHUNK ? op->n_positions - done : MC_DY_CHUNK;
@@ -134,7 +121,37 @@ static void conv_weight_dense(const mc_run *run, const mc_op *op, const mc_scrat
     }
 }
 
-/* The winners of one image: by position for the input gradient, by filter for the weights'. */
+/* g != 0, without a branch to guess. */
+static inline int is_live(float g) {
+    uint32_t bits;
+    memcpy(&bits, &g, sizeof bits);
+    return (bits << 1) != 0;
+}
+
+/* The winners of one window with a gradient, by position: lists q * n_out .., their lengths packed
+ * into one word of four times 16 bits, so that no count waits for a store. */
+static __attribute__((noinline)) uint64_t sort_by_position(const float *dy, const uint8_t *winner, int n_out, int n_taps,
+                                 mc_term *restrict terms) {
+    uint64_t counts = 0;
+    for (int c = 0; c < n_out; c++) {
+        const int q = winner[c];
+        const size_t here = (size_t)(q * n_out) + (counts >> 16 * q & 0xffff);
+        terms[here] = (mc_term){c * n_taps, dy[c]};
+        counts += (uint64_t)is_live(dy[c]) << 16 * q;
+    }
+    return counts;
+}
+
+/* The same by filter: lists c * windows .. */
+static __attribute__((noinline)) void sort_by_filter(const float *dy, const uint8_t *winner, int n_out, int windows,
+                           const int32_t *position, mc_term *restrict terms,
+                           int32_t *restrict count) {
+    for (int c = 0; c < n_out; c++, terms += windows) {
+        terms[count[c]] = (mc_term){position[winner[c]], dy[c]};
+        count[c] += is_live(dy[c]);
+    }
+}
+
 static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s,
                          const float *image, const float *dy, const uint8_t *mask,
                          const float *back, float *dimage, float *dweight) {
@@ -145,30 +162,21 @@ static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s
     memset(s->filter_count, 0, (size_t)n_out * sizeof(int32_t));
     for (int w = 0; w < windows; w++, dy += n_out, mask += n_out) {
         const int32_t *position = op->positions + 4 * w;
-        int count[4] = {0, n_out, 2 * n_out, 3 * n_out};
-        for (int c = 0; c < n_out; c++) {
-            const float g = dy[c];
-            const int q = mask[c], here = count[q], there = c * windows + s->filter_count[c];
-            s->offset[here] = c * op->n_taps;
-            s->value[here] = g;
-            s->filter_offset[there] = position[q];
-            s->filter_value[there] = g;
-            count[q] += g != 0.0f;
-            s->filter_count[c] += g != 0.0f;
-        }
+        sort_by_filter(dy, mask, n_out, windows, position, s->filter_terms, s->filter_count);
         if (!dimage) continue;
+        const uint64_t counts = sort_by_position(dy, mask, n_out, op->n_taps, s->terms);
         for (int q = 0; q < 4; q++) {
-            const int first = q * n_out, n = count[q] - first;
+            const int n = (int)(counts >> 16 * q & 0xffff);
             for (int y = 0; n && y < kh; y++)
-                k->row_sum(back + y * length, s->offset + first, s->value + first, n,
+                k->row_sum(back + y * length, s->terms + q * n_out, n,
                            dimage + position[q] + y * row, length);
         }
     }
     for (int c = 0; c < n_out; c++)
         for (int y = 0; y < kh; y++)
-            k->row_sum(image + y * row, s->filter_offset + c * windows,
-                       s->filter_value + c * windows, s->filter_count[c],
-                       dweight + (size_t)c * (size_t)op->n_taps + y * length, length);
+            k->row_sum(image + y * row, s->filter_terms + (size_t)c * (size_t)windows,
+                       s->filter_count[c], dweight + (size_t)c * (size_t)op->n_taps + y * length,
+                       length);
 }
 
 static void unpad(const float *padded, mc_shape shape, int pad_height, int pad_width,
@@ -259,12 +267,6 @@ static void average_backward(const mc_op *op, const float *dy, float *dx) {
         for (int c = 0; c < channels; c++) dx[c] = dy[c] / (float)n;
 }
 
-static void dropout_backward(const mc_op *op, const mc_values *v) {
-    const float scale = 1.0f / (1.0f - op->layer.rate);
-    const size_t total = (size_t)v->n * op->in_size;
-    for (size_t i = 0; i < total; i++) v->dx[i] = v->mask[i] ? v->dy[i] * scale : 0.0f;
-}
-
 static void norm_backward(const mc_run *run, int index, const mc_values *v) {
     const mc_op *op = &run->net->ops[index];
     const mc_norm *norm = &run->norms[index];
@@ -285,7 +287,8 @@ void mc_op_backward(const mc_run *run, int index, const mc_values *v, int raw) {
     if (type == MC_DENSE) dense_backward(run, index, v);
     if ((type == MC_FLATTEN || type == MC_ACTIVATION) && v->dx)
         memcpy(v->dx, v->dy, total * sizeof(float));
-    if (type == MC_DROPOUT && v->dx) dropout_backward(op, v);
+    if (type == MC_DROPOUT && v->dx)
+        run->net->kernels->dropout_gradient(v->dy, v->mask, total, op->layer.rate, v->dx);
     if (type == MC_BATCH_NORM && v->dx) norm_backward(run, index, v);
     for (size_t i = 0; i < (size_t)v->n; i++) {
         const float *dy = v->dy + i * op->out_size;

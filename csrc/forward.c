@@ -8,15 +8,12 @@
 
 #include <math.h>
 
-#include "rng.h"
-
 void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena, mc_scratch *s) {
     const size_t cols = (size_t)net->kernels->cols, n_out = (size_t)op->n_out;
     const mc_layer_type type = op->layer.type;
     *s = (mc_scratch){0};
     if (type == MC_DENSE) {
-        s->offset = mc_take(arena, op->in_size, sizeof(int32_t));
-        s->value = mc_take_floats(arena, op->in_size);
+        s->terms = mc_take(arena, op->in_size, sizeof(mc_term));
     }
     if (type == MC_CONV2D || type == MC_DEPTHWISE_CONV2D) {
         s->padded = mc_take_floats(arena, mc_size(op->padded));
@@ -28,11 +25,9 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
     s->partial = mc_take_floats(arena, 2 * (size_t)op->in.channels + 2 * n_out);
     if (op->by_filter) {
         const size_t windows = (size_t)op->n_positions / 4;
-        s->offset = mc_take(arena, 4 * n_out, sizeof(int32_t));
-        s->value = mc_take_floats(arena, 4 * n_out);
-        s->filter_offset = mc_take(arena, n_out * windows, sizeof(int32_t));
+        s->terms = mc_take(arena, 4 * n_out, sizeof(mc_term));
+        s->filter_terms = mc_take(arena, n_out * windows, sizeof(mc_term));
         s->filter_count = mc_take(arena, n_out, sizeof(int32_t));
-        s->filter_value = mc_take_floats(arena, n_out * windows);
     }
     if (op->n_back_positions) s->back_padded = mc_take_floats(arena, mc_size(op->back_padded));
 }
@@ -93,29 +88,30 @@ static void dense_sparse(const mc_net *net, const mc_op *op, const float *x, con
                          int relu, float *y) {
     int count = 0;
     for (size_t i = 0; i < op->in_size; i++) {
-        s->offset[count] = (int32_t)(i * (size_t)op->n_out);
-        s->value[count] = x[i];
+        s->terms[count] = (mc_term){(int32_t)(i * (size_t)op->n_out), x[i]};
         count += x[i] != 0.0f;
     }
     memcpy(y, net->parameters + op->bias, op->n_biases * sizeof(float));
-    net->kernels->row_sum(net->parameters + op->weight, s->offset, s->value, count, y, op->n_out);
+    net->kernels->row_sum(net->parameters + op->weight, s->terms, count, y, op->n_out);
     if (relu) net->kernels->activate(MC_RELU, y, op->out_size, op->out_size);
 }
 
 /* Row by row pays for few images (the weights are read once in the order in which they lie) and
- * for inputs that are mostly zero. A function of the values alone, never of threads. */
-static int prefers_sparse(const mc_op *op, const mc_values *v) {
+ * for images that are mostly paper. A function of the values alone, never of threads. */
+static int prefers_sparse(const mc_op *op, int index, const mc_values *v) {
     if (op->n_weights > INT32_MAX) return 0;
     if (v->n < 4) return 1;
+    if (index > 0) return 0;
     size_t nonzero = 0;
     const size_t total = (size_t)v->n * op->in_size;
     for (size_t i = 0; i < total; i++) nonzero += v->x[i] != 0.0f;
     return nonzero * 3 < total;
 }
 
-static void dense_forward(const mc_run *run, const mc_op *op, const mc_values *v, int relu) {
+static void dense_forward(const mc_run *run, int index, const mc_values *v, int relu) {
     const mc_net *net = run->net;
-    if (prefers_sparse(op, v)) {
+    const mc_op *op = &net->ops[index];
+    if (prefers_sparse(op, index, v)) {
         const mc_scratch s = mc_scratch_of(run, op);
         for (int i = 0; i < v->n; i++)
             dense_sparse(net, op, v->x + (size_t)i * op->in_size, &s, relu,
@@ -210,7 +206,7 @@ static void norm_forward(const mc_run *run, int index, const mc_values *v, int r
     }
 }
 
-/* Kept values are scaled up, so that the expectation stays. */
+/* The stream of random numbers is the step, the layer and the image's place in the minibatch. */
 static void dropout_forward(const mc_run *run, int index, const mc_values *v) {
     const mc_op *op = &run->net->ops[index];
     const size_t size = op->in_size;
@@ -218,21 +214,10 @@ static void dropout_forward(const mc_run *run, int index, const mc_values *v) {
         memcpy(v->y, v->x, (size_t)v->n * size * sizeof(float));
         return;
     }
-    const float scale = 1.0f / (1.0f - op->layer.rate);
-    const uint32_t limit = (uint32_t)(op->layer.rate * 4294967296.0);
-    for (int i = 0; i < v->n; i++) {
-        const uint64_t stream = run->step << 24 ^ (v->first + (uint64_t)i) ^ (uint64_t)index << 56;
-        const float *x = v->x + (size_t)i * size;
-        float *y = v->y + (size_t)i * size;
-        uint8_t *mask = v->mask + (size_t)i * size;
-        for (size_t j = 0; j < size; j += 4) {
-            uint32_t words[4];
-            mc_rng_block(run->seed, MC_RNG_DROPOUT, stream, (uint32_t)(j / 4), words);
-            for (size_t q = j; q < size && q < j + 4; q++) {
-                mask[q] = words[q - j] >= limit;
-                y[q] = mask[q] ? x[q] * scale : 0.0f;
-            }
-        }
+    for (size_t i = 0; i < (size_t)v->n; i++) {
+        const uint64_t stream = run->step << 24 ^ (v->first + i) ^ (uint64_t)index << 56;
+        run->net->kernels->dropout(v->x + i * size, size, op->layer.rate, run->seed, stream,
+                                   v->y + i * size, v->mask + i * size);
     }
 }
 
@@ -245,7 +230,7 @@ void mc_op_forward(const mc_run *run, int index, const mc_values *v, int raw) {
     const size_t in = op->in_size, out = op->out_size;
     mc_scratch s = {0};
     if (type == MC_CONV2D || type == MC_DEPTHWISE_CONV2D) s = mc_scratch_of(run, op);
-    if (type == MC_DENSE) dense_forward(run, op, v, relu);
+    if (type == MC_DENSE) dense_forward(run, index, v, relu);
     if (type == MC_BATCH_NORM) norm_forward(run, index, v, relu);
     if (type == MC_DROPOUT) dropout_forward(run, index, v);
     if (type == MC_FLATTEN || type == MC_ACTIVATION)

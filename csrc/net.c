@@ -123,7 +123,8 @@ static int check_op(mc_op *op) {
 static int can_fuse(const mc_op *conv, const mc_layer *pool) {
     return conv->layer.type == MC_CONV2D && conv->layer.activation != MC_SOFTMAX &&
            !conv->fused_pool && pool->type == MC_MAX_POOL2D && pool->pool_size == 2 &&
-           pool->stride == 2 && conv->conv_height >= 2 && conv->conv_width >= 2;
+           pool->stride == 2 && conv->conv_height >= 2 && conv->conv_width >= 2 &&
+           conv->n_out < 1 << 16;
 }
 
 static void fuse_pool(mc_op *op, int lane) {

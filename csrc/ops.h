@@ -54,14 +54,13 @@ size_t mc_scratch_bytes(const mc_net *net, int training);
 
 /* Scratch of the op kinds; the same code counts and carves. */
 typedef struct {
-    float *padded;   /* an input with its border */
-    float *tile;     /* (n_positions, cols) before pooling; also unpooled gradients */
-    int32_t *offset; /* lists for row_sum */
-    float *value;
-    float *back_padded;                    /* an output gradient with its border */
-    float *dy_panel;                       /* (MC_DY_CHUNK, cols) */
-    int32_t *filter_offset, *filter_count; /* (n_out, windows), (n_out) */
-    float *filter_value;
+    float *padded;         /* an input with its border */
+    float *tile;           /* (n_positions, cols) before pooling; also unpooled gradients */
+    mc_term *terms;        /* lists for row_sum; of winners: (4, n_out) */
+    float *back_padded;    /* an output gradient with its border */
+    float *dy_panel;       /* (MC_DY_CHUNK, cols) */
+    mc_term *filter_terms; /* (n_out, windows) */
+    int32_t *filter_count; /* (n_out) */
     float *dx_padded;
     float *partial; /* (2, channels) sums of one image */
 } mc_scratch;

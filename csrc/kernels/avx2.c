@@ -21,6 +21,10 @@ typedef __m256 vf;
 #define vfma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define vadd(a, b) _mm256_add_ps(a, b)
 #define vmax(a, b) _mm256_max_ps(a, b)
+#define vpick(index, q, v)                                                                         \
+    _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_cmpeq_epi32(                                       \
+                         _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(index))),          \
+                         _mm256_set1_epi32(q))))
 
 #define TILE_ROWS 6
 #define SUM_VECTORS 13

@@ -20,6 +20,11 @@ typedef __m512 vf;
 #define vfma(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define vadd(a, b) _mm512_add_ps(a, b)
 #define vmax(a, b) _mm512_max_ps(a, b)
+#define vpick(index, q, v)                                                                         \
+    _mm512_maskz_mov_ps(                                                                           \
+        _mm512_cmpeq_epi32_mask(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(index))),   \
+                                _mm512_set1_epi32(q)),                                             \
+        v)
 
 #define TILE_ROWS 12
 #define SUM_VECTORS 13

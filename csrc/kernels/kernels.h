@@ -27,6 +27,12 @@ typedef struct {
     float beta_1, beta_2, epsilon; /* Adam; epsilon scaled to the bias correction */
 } mc_step;
 
+/* One row of a weighted sum of rows. */
+typedef struct {
+    int32_t offset; /* of the row, in floats */
+    float value;
+} mc_term;
+
 struct mc_kernels {
     const char *name;
     int cols; /* columns of a panel */
@@ -41,14 +47,22 @@ struct mc_kernels {
     void (*outer_panel)(const float *x, const int32_t *position, int n_positions,
                         const int32_t *tap, int n_taps, const float *dy, float *dw,
                         ptrdiff_t dw_stride, int n_cols);
-    /* sum[j] += sum_i value[i] * rows[offset[i] + j], j < length: the sparse workhorse. */
-    void (*row_sum)(const float *rows, const int32_t *offset, const float *value, int n, float *sum,
-                    int length);
+    /* sum[j] += sum_i terms[i].value * rows[terms[i].offset + j], j < length: the sparse
+     * workhorse. */
+    void (*row_sum)(const float *rows, const mc_term *terms, int n, float *sum, int length);
     /* The winners of 2x2 windows: in (n_windows * 4, cols), the four positions of a window in
      * order; y[w * stride + c] = largest, winner[w * stride + c] its index (the first of equals).
      * winner may be NULL. */
     void (*pool_windows)(const float *in, int n_windows, int n_cols, int relu, float *y,
                          uint8_t *winner, ptrdiff_t stride);
+
+    /* The other way: gradients of winners back to out (n_windows * 4, cols), zero elsewhere. */
+    void (*unpool_windows)(const float *dy, const uint8_t *winner, ptrdiff_t stride, int n_windows,
+                           int n_cols, float *out);
+    /* y = x / (1 - rate) where mask, else 0; the mask is a function of seed and stream. */
+    void (*dropout)(const float *x, size_t n, float rate, uint64_t seed, uint64_t stream, float *y,
+                    uint8_t *mask);
+    void (*dropout_gradient)(const float *dy, const uint8_t *mask, size_t n, float rate, float *dx);
 
     /* In place, n values; softmax: rows of `width`. */
     void (*activate)(mc_activation activation, float *y, size_t n, size_t width);

@@ -312,6 +312,34 @@ static void depthwise_gradient(const float *x, const int32_t *position, int n_po
 
 #include "augment_body.h"
 
+/* Element i keeps its value if its 16 random bits are at least rate * 2^16. A batch of 16 Philox
+ * blocks has 128 of them: the low halves of its 64 words, then the high halves. */
+static void dropout(const float *x, size_t n, float rate, uint64_t seed, uint64_t stream,
+                    float *restrict y, uint8_t *restrict mask) {
+    const uint32_t limit = (uint32_t)(rate * 65536.0f);
+    const float scale = 1.0f / (1.0f - rate);
+    const uint32_t tail[3] = {(uint32_t)stream, (uint32_t)(stream >> 32), MC_RNG_DROPOUT};
+    uint32_t words[64], bits[128];
+    for (size_t i = 0; i < n; i += 128) {
+        augment_random(seed, (uint32_t)(i / 8), tail, words);
+        for (int j = 0; j < 64; j++) {
+            bits[j] = words[j] & 0xffff;
+            bits[64 + j] = words[j] >> 16;
+        }
+        const size_t most = n - i < 128 ? n - i : 128;
+        for (size_t j = 0; j < most; j++) {
+            mask[i + j] = bits[j] >= limit;
+            y[i + j] = bits[j] >= limit ? x[i + j] * scale : 0.0f;
+        }
+    }
+}
+
+static void dropout_gradient(const float *dy, const uint8_t *mask, size_t n, float rate,
+                             float *restrict dx) {
+    const float scale = 1.0f / (1.0f - rate);
+    for (size_t i = 0; i < n; i++) dx[i] = mask[i] ? dy[i] * scale : 0.0f;
+}
+
 #define MC_TABLE(table, label, lanes)                                                              \
     const mc_kernels table = {.name = label,                                                       \
                               .cols = PANEL_COLS,                                                  \
@@ -320,6 +348,9 @@ static void depthwise_gradient(const float *x, const int32_t *position, int n_po
                               .outer_panel = outer_panel,                                          \
                               .row_sum = row_sum,                                                  \
                               .pool_windows = pool_windows,                                        \
+                              .unpool_windows = unpool_windows,                                    \
+                              .dropout = dropout,                                                  \
+                              .dropout_gradient = dropout_gradient,                                \
                               .activate = activate,                                                \
                               .deactivate = deactivate,                                            \
                               .loss = loss_rows,                                                   \

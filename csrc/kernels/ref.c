@@ -32,10 +32,17 @@ static void outer_panel(const float *x, const int32_t *position, int n_positions
         }
 }
 
-static void row_sum(const float *rows, const int32_t *offset, const float *value, int n, float *sum,
-                    int length) {
+static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, int length) {
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < length; j++) sum[j] += value[i] * rows[offset[i] + j];
+        for (int j = 0; j < length; j++) sum[j] += terms[i].value * rows[terms[i].offset + j];
+}
+
+static void unpool_windows(const float *dy, const uint8_t *winner, ptrdiff_t stride, int n_windows,
+                           int n_cols, float *out) {
+    for (int w = 0; w < n_windows; w++)
+        for (int q = 0; q < 4; q++, out += PANEL_COLS)
+            for (int c = 0; c < PANEL_COLS; c++)
+                out[c] = c < n_cols && winner[w * stride + c] == q ? dy[w * stride + c] : 0.0f;
 }
 
 #include "loops.h"

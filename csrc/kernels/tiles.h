@@ -6,6 +6,7 @@
  *   vset(x) vzero()       broadcast, zero
  *   vfma(a, b, c)         a * b + c
  *   vadd vmax
+ *   vpick(index, q, v)    v where the bytes at index are q, else 0; optional
  *   TILE_ROWS             positions (or taps) per tile; a tile is TILE_ROWS x 2 vectors, which
  *                         with two vectors of weights and one broadcast fills the registers
  *   SUM_VECTORS           accumulators of row_sum
@@ -105,16 +106,14 @@ static void outer_panel(const float *x, const int32_t *position, int n_positions
 }
 
 /* One strip of row_sum, `vectors` wide, all of it in registers. */
-static inline __attribute__((always_inline)) void row_sum_strip(const float *rows,
-                                                                const int32_t *offset,
-                                                                const float *value, int n,
-                                                                float *sum, const int vectors) {
+static inline __attribute__((always_inline)) void
+row_sum_strip(const float *rows, const mc_term *terms, int n, float *sum, const int vectors) {
     vf acc[SUM_VECTORS];
     UNROLL
     for (int j = 0; j < vectors; j++) acc[j] = vload(sum + j * VW);
     for (int i = 0; i < n; i++) {
-        const float *row = rows + offset[i];
-        const vf v = vset(value[i]);
+        const float *row = rows + terms[i].offset;
+        const vf v = vset(terms[i].value);
         UNROLL
         for (int j = 0; j < vectors; j++) acc[j] = vfma(v, vload(row + j * VW), acc[j]);
     }
@@ -122,15 +121,14 @@ static inline __attribute__((always_inline)) void row_sum_strip(const float *row
     for (int j = 0; j < vectors; j++) vstore(sum + j * VW, acc[j]);
 }
 
-static void row_sum(const float *rows, const int32_t *offset, const float *value, int n, float *sum,
-                    int length) {
+static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, int length) {
     int vectors = length / VW;
     while (vectors > 0) {
         int strip = vectors < SUM_VECTORS ? vectors : SUM_VECTORS;
         switch (strip) {
 #define STRIP(k)                                                                                   \
     case k:                                                                                        \
-        row_sum_strip(rows, offset, value, n, sum, k);                                             \
+        row_sum_strip(rows, terms, n, sum, k);                                                     \
         break;
             STRIP(1)
             STRIP(2)
@@ -156,9 +154,39 @@ static void row_sum(const float *rows, const int32_t *offset, const float *value
         float acc[VW];
         for (int j = 0; j < tail; j++) acc[j] = sum[j];
         for (int i = 0; i < n; i++) {
-            const float *row = rows + offset[i];
-            for (int j = 0; j < tail; j++) acc[j] += value[i] * row[j];
+            const float *row = rows + terms[i].offset;
+            for (int j = 0; j < tail; j++) acc[j] += terms[i].value * row[j];
         }
         for (int j = 0; j < tail; j++) sum[j] = acc[j];
+    }
+}
+
+#ifndef vpick
+static inline vf vpick(const uint8_t *index, int q, vf v) {
+    float lanes[VW];
+    vstore(lanes, v);
+    for (int i = 0; i < VW; i++) lanes[i] = index[i] == q ? lanes[i] : 0.0f;
+    return vload(lanes);
+}
+#endif
+
+static void unpool_windows(const float *dy, const uint8_t *winner, ptrdiff_t stride, int n_windows,
+                           int n_cols, float *out) {
+    float edge[TILE_COLS] = {0};
+    uint8_t edge_winner[TILE_COLS] = {0};
+    for (int w = 0; w < n_windows; w++, dy += stride, winner += stride, out += 4 * TILE_COLS) {
+        const float *g = dy;
+        const uint8_t *index = winner;
+        if (n_cols < TILE_COLS) {
+            for (int c = 0; c < n_cols; c++) edge[c] = dy[c];
+            for (int c = 0; c < n_cols; c++) edge_winner[c] = winner[c];
+            g = edge;
+            index = edge_winner;
+        }
+        const vf g0 = vload(g), g1 = vload(g + VW);
+        for (int q = 0; q < 4; q++) {
+            vstore(out + q * TILE_COLS, vpick(index, q, g0));
+            vstore(out + q * TILE_COLS + VW, vpick(index + VW, q, g1));
+        }
     }
 }
