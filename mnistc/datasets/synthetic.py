@@ -154,7 +154,7 @@ def _block(seed: int, part: int, number: int) -> Block:
         np.concatenate(points),
         _offsets(stroke_lengths),
         _offsets(stroke_counts),
-        np.clip(2.4 * np.exp(0.22 * rng.standard_normal(BLOCK)), 1.2, 4.8),
+        np.clip(2.4 * np.exp(0.28 * rng.standard_normal(BLOCK)), 1.2, 5.5),
         digits[chosen[order]],
         place,
     )
@@ -166,62 +166,71 @@ def _offsets(lengths: list[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 def _draw(style: Style, n: int, rng: np.random.Generator) -> Floats:
     """n drawings of a style: (n, points, 2), in a box of about 100 x 100."""
-    # How carefully somebody writes: every deviation grows with it.
-    care = np.exp(0.35 * rng.standard_normal((n, 1, 1)))
-    control = _mix(style, n, rng)
-    control += 2.0 * care * rng.standard_normal(control.shape)
+    # How carelessly somebody writes: every deviation grows with it.
+    loose = np.exp(0.35 * rng.standard_normal((n, 1, 1)))
+    control = _mix(style, n, rng)  # from here on x and y are rows: (n, 2, k)
+    control += 2.5 * loose * rng.standard_normal(control.shape)
     strokes = style.control_stroke[-1] + 1
     if strokes > 1:
-        control += (2.5 * care * rng.standard_normal((n, strokes, 2)))[:, style.control_stroke]
+        control += (3.0 * loose * rng.standard_normal((n, 2, strokes)))[..., style.control_stroke]
     for end, inner in style.ends:  # the pen goes on too far, or is lifted too early
-        control[:, end] += (
-            0.15 * care[:, 0] * rng.standard_normal((n, 1)) * (control[:, end] - control[:, inner])
-        )
-    points = np.matmul(style.curve, control)
-    points = _bend(points, care, rng)
-    points += _tremor(points.shape, care, rng)
+        step = control[:, :, end] - control[:, :, inner]
+        control[:, :, end] += 0.15 * loose[:, 0] * rng.standard_normal((n, 1)) * step
+    p, k = style.curve.shape
+    points = (control.reshape(2 * n, k) @ style.curve.T).reshape(n, 2, p)
+    points -= 50
+    _proportion(points, rng)
+    _bend(points, loose, rng)
+    points += _tremor(points.shape, loose, rng)
     return _pose(points, style.digit, rng)
 
 
 def _mix(style: Style, n: int, rng: np.random.Generator) -> Floats:
-    """Mixtures of the style's shapes, a little beyond them too: (n, k, 2)."""
-    shapes = len(style.shapes)
-    weights = rng.dirichlet(np.full(shapes, 0.6), n) * 1.3 - 0.3 / shapes
-    mixed: Floats = np.tensordot(weights, style.shapes, 1)
-    return mixed
+    """Mixtures of the style's shapes, a little beyond them too: (n, 2, k)."""
+    shapes, k, _ = style.shapes.shape
+    weights = rng.dirichlet(np.full(shapes, 0.5), n) * 1.4 - 0.4 / shapes
+    rows = style.shapes.transpose(0, 2, 1).reshape(shapes, 2 * k)
+    mixed: Floats = weights @ rows
+    return mixed.reshape(n, 2, k)
 
 
-def _bend(points: Floats, care: Floats, rng: np.random.Generator) -> Floats:
+def _proportion(points: Floats, rng: np.random.Generator) -> None:
+    """Where the middle is, and how much wider the top is than the bottom."""
+    n = len(points)
+    x, y = points[:, 0], points[:, 1]
+    middle = 1 - np.square(y / 50)
+    x *= 1 + rng.normal(0, 0.17, (n, 1)) * (y / 50) + rng.normal(0, 0.08, (n, 1)) * middle
+    y += rng.normal(0, 6, (n, 1)) * middle
+
+
+def _bend(points: Floats, loose: Floats, rng: np.random.Generator) -> None:
     """A smooth deformation of the plane: two long waves in random directions."""
     n = len(points)
     for _ in range(2):
-        direction = rng.standard_normal((n, 2, 1)) * 0.022
-        amplitude = rng.standard_normal((n, 1, 2)) * 2.5 * care
-        phase = rng.uniform(0, 2 * np.pi, (n, 1, 1))
-        points = points + amplitude * np.sin(np.matmul(points, direction) + phase)
-    return points
+        direction = rng.normal(0, 0.022, (n, 2, 1))
+        amplitude = rng.normal(0, 2.7, (n, 2, 1)) * loose
+        phase = (points * direction).sum(1, keepdims=True) + rng.uniform(0, 2 * np.pi, (n, 1, 1))
+        points += amplitude * np.sin(phase)
 
 
-def _tremor(shape: tuple[int, ...], care: Floats, rng: np.random.Generator) -> Floats:
+def _tremor(shape: tuple[int, ...], loose: Floats, rng: np.random.Generator) -> Floats:
     """Noise along the stroke: hardly any with a pen, some with a mouse."""
     noise = rng.standard_normal(shape)
-    noise[:, 1:-1] += noise[:, :-2] + noise[:, 2:]
-    return noise * (0.35 * care * np.abs(rng.standard_normal((shape[0], 1, 1))))
+    noise[..., 1:-1] += noise[..., :-2] + noise[..., 2:]
+    noise *= 0.35 * loose * np.abs(rng.standard_normal((shape[0], 1, 1)))
+    return noise
 
 
 def _pose(points: Floats, digit: int, rng: np.random.Generator) -> Floats:
-    """Proportions, slant and rotation."""
+    """Width, slant and rotation; returns x and y as columns: (n, points, 2)."""
     n = len(points)
-    width = ASPECT[digit] * np.exp(0.2 * rng.standard_normal(n))
-    slant = 0.1 + (0.28 if digit == 1 else 0.2) * rng.standard_normal(n)
-    angle = np.radians(6) * rng.standard_normal(n)
+    width = ASPECT[digit] * np.exp(rng.normal(0, 0.24, (n, 1)))
+    slant = rng.normal(0.14, 0.3 if digit == 1 else 0.25, (n, 1))
+    angle = rng.normal(0, np.radians(7), (n, 1))
+    x = width * points[:, 0] - slant * points[:, 1]
+    y = points[:, 1]
     cos, sin = np.cos(angle), np.sin(angle)
-    # Row vectors: first stretch x and shear by -slant (y grows downwards), then rotate.
-    turn = np.empty((n, 2, 2))
-    turn[:, 0, 0], turn[:, 0, 1] = width * cos, width * sin
-    turn[:, 1, 0], turn[:, 1, 1] = -slant * cos - sin, -slant * sin + cos
-    posed: Floats = np.matmul(points - 50, turn)
-    return posed
+    return np.stack([x * cos - y * sin, x * sin + y * cos], -1)
 
 
 # ---- skeletons to matrices -------------------------------------------------------------------
@@ -230,8 +239,9 @@ def _pose(points: Floats, digit: int, rng: np.random.Generator) -> Floats:
 @lru_cache(maxsize=1)
 def _styles() -> list[Style]:
     return [
-        _style(digit, float(share) / len(STYLES), [str(shape) for shape in shapes])
+        _style(digit, float(share) / total / len(STYLES), [str(shape) for shape in shapes])
         for digit, styles in STYLES.items()
+        for total in [sum(float(style[0]) for style in styles)]
         for share, *shapes in styles
     ]
 
