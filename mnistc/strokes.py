@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mnistc import _strokes
+from mnistc.bitmap import from_bitmap, load_image
 
 SIZE = 28
 PEN_WIDTH = 2.4
@@ -32,6 +33,8 @@ __all__ = [
     "PEN_WIDTH",
     "SIZE",
     "Strokes",
+    "from_bitmap",
+    "load_image",
     "rasterize",
     "rasterize_flat",
     "rasterize_many",
