@@ -239,7 +239,7 @@ def test_dense_layer(changes, message):
         (0, {"kernel_size": [13, 13]}, "layers[0] (conv2d): Conv2D: a 13x13 kernel"),
         (0, {"padding": "reflect"}, "layers[0].padding: 'reflect' is not one of"),
         (0, {"filters": 10**9}, "layers[0]: filters must be between 1 and 65536"),
-        (0, {"filters": 65536}, "tensors.conv2d.weight: wanted shape [3, 3, 2, 65536]"),
+        (0, {"filters": 9999}, "tensors.conv2d.weight: wanted shape [3, 3, 2, 9999]"),
         (1, {"pool_size": 11}, "layers[1] (max_pool2d): MaxPool2D: a window of 11 does not fit"),
         (1, {"pool_size": 0}, "layers[1].pool_size: 0 is less than"),
         (1, {"strides": 10**6}, "layers[1].strides: 1000000 is greater than"),
@@ -277,19 +277,19 @@ def test_declared_size_beyond_any_memory():
     message = "tensors.dense.weight: wanted shape [20, 8], got [1000000000, 1000000000]"
     assert message in refused(document)
     document["layers"][0]["units"] = 1 << 24
-    document["input"]["shape"] = [4000, 4000, 1]
-    message = "layers[0] (dense): weight: 16000000x16777216 is more than 33554432 values"
+    document["input"]["shape"] = [2000, 2000, 1]
+    message = "layers[0] (dense): weight: 4000000x16777216 is more than 33554432 values"
     assert message in refused(document)
 
 
 def test_declared_images_beyond_any_memory():
     document = edited(MLP, input={"shape": [10**9, 10**9, 1]})
-    assert "input shape must be between 1 and 16777216, got 1000000000" in refused(document)
+    assert "input shape must be between 1 and 4194304, got 1000000000" in refused(document)
     document = edited(MLP, input={"shape": [2**20, 2**20, 1]})
     assert "input shape: 1048576x1048576x1 is more than" in refused(document)
-    document = edited(CNN, input={"shape": [4000, 4000, 1]})
+    document = edited(CNN, input={"shape": [2000, 2000, 1]})
     document["layers"][0].update(filters=4096)
-    assert "layers[0] (conv2d): output: 3998x3998x4096 is more than" in refused(document)
+    assert "layers[0] (conv2d): output: 1998x1998x4096 is more than" in refused(document)
 
 
 @pytest.mark.parametrize(
@@ -503,13 +503,13 @@ def survives(data):
 
 
 @given(mutated())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_random_edits_of_the_document(document):
     survives(json.dumps(document).encode("utf-8", "surrogatepass"))
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_random_edits_of_the_text(data):
     text = bytearray(json.dumps(data.draw(st.sampled_from((MLP_I8, CNN)))).encode())
     for _ in range(data.draw(st.integers(1, 6))):

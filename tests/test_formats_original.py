@@ -10,6 +10,7 @@ from sample_models import images, random_model, small_cnn, small_mlp
 
 from mnistc import reference
 from mnistc.formats import FormatError, export, load_any
+from mnistc.formats.original import read_original_json
 from mnistc.layers import BatchNorm, Dense, Dropout, Flatten
 
 GOOD = {"biases0": [1, 2], "weights0": [1, 2, 3, 4, 5, 6], "biases1": [0.5], "weights1": [7, 8]}
@@ -46,7 +47,7 @@ def test_published_weights_round_trip_to_the_bit(tmp_path):
 
 def test_weights_are_row_major_out_in(tmp_path):
     (tmp_path / "m.json").write_text(json.dumps(GOOD))
-    model = load_any(tmp_path / "m.json")
+    model = read_original_json(tmp_path / "m.json")
     assert model.input_shape == (1, 1, 3)
     assert model.weights["dense.weight"].tolist() == [[1, 4], [2, 5], [3, 6]]
     assert {layer.activation for layer in model.layers} == {"sigmoid"}

@@ -16,6 +16,7 @@ from sample_models import images, models, pooled_cnn, random_model, small_cnn, s
 
 from mnistc import reference
 from mnistc.formats import FormatError, ModelFile, export, load_any
+from mnistc.formats.tfjs import read_tfjs
 from mnistc.layers import (
     ACTIVATIONS,
     Activation,
@@ -86,6 +87,13 @@ def test_int8_is_refused(tmp_path):
     with pytest.raises(ValueError, match="quantize must be None or 'float16' here, got 'int8'"):
         export(small_mlp(), "tfjs", tmp_path / "m", "int8")
     assert not (tmp_path / "m").exists()
+
+
+def test_reader_by_its_own_name(tmp_path):
+    export(small_mlp(), "tfjs", tmp_path)
+    assert read_tfjs(tmp_path / "model.json").n_parameters == small_mlp().n_parameters
+    with pytest.raises(FormatError, match="wanted a file, got a directory"):
+        read_tfjs(tmp_path)
 
 
 def test_path_may_be_the_json_itself(tmp_path):
@@ -303,6 +311,7 @@ def replaced(**changes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (replaced(format="graph-model"), "format: wanted 'layers-model', got 'graph-model'"),
         (replaced(modelTopology=3), "modelTopology: wanted dict, got 3"),
         (replaced(modelTopology={"class_name": "Model"}), "wanted a Sequential model, got 'Model'"),
         (replaced(modelTopology={"class_name": "Sequential"}), "wanted an object with 'layers'"),

@@ -101,6 +101,8 @@ def _number(config: Config, key: str) -> float:
 
 def _sequential(document: Any) -> tuple[str, list[Any]]:
     """Name and layer configurations of the Sequential model in `document`."""
+    if document.get("format", "layers-model") != "layers-model":
+        raise FormatError(f"format: wanted 'layers-model', got {short(document['format'])}")
     topology = _get(document, "modelTopology", dict)
     model = topology.get("model_config", topology)
     kind = _get(model, "class_name", str)
