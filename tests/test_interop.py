@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import OrderedDict
@@ -13,7 +14,7 @@ from mnist_files import mnist_test, needs_data, original
 from sample_models import images, random_model
 
 from mnistc import reference
-from mnistc.formats import load_any
+from mnistc.formats import load_any, write_model
 from mnistc.formats.interop import to_keras_weights, to_torch_state_dict
 from mnistc.layers import (
     Activation,
@@ -137,6 +138,22 @@ def test_keras(tmp_path):
     x = images(model, 20)
     got = predict_in_keras(model, x, tmp_path)
     np.testing.assert_allclose(got, reference.predict(model, x), atol=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize("quantize", [None, "float16", "int8"])
+def test_widget(tmp_path, quantize):
+    """The JavaScript reader passes the test vectors, strokes and pixels, of what we write."""
+    layers = [Conv2D(8, 3, "same"), BatchNorm(activation="relu"), MaxPool2D(2), BatchNorm()]
+    layers += [DepthwiseConv2D(3, "same", "tanh"), Conv2D(6, 1, activation="sigmoid")]
+    layers += [MaxPool2D(3, 2), Flatten(), Dense(10, "softmax")]
+    for encoding in ("base64", "decimal"):
+        write_model(tmp_path / "m.json", random_model(layers), quantize, encoding)
+        script = Path(__file__).with_name("interop") / "check_widget.mjs"
+        command = ["node", script, tmp_path / "m.json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout) < 1e-5
 
 
 def cnn_and_images():
