@@ -75,31 +75,58 @@ static augment_scratch augment_carve(float *memory, int h, int w, float sigma) {
     return s;
 }
 
-#define PHILOX_ROUND                                                                               \
-    {                                                                                              \
-        const uint64_t p = (uint64_t)MC_PHILOX_M0 * a, q = (uint64_t)MC_PHILOX_M1 * c;             \
-        a = (uint32_t)(q >> 32) ^ b ^ k0;                                                          \
-        c = (uint32_t)(p >> 32) ^ d ^ k1;                                                          \
-        b = (uint32_t)q;                                                                           \
-        d = (uint32_t)p;                                                                           \
-        k0 += MC_PHILOX_W0;                                                                        \
-        k1 += MC_PHILOX_W1;                                                                        \
-    }
-
-/* 16 blocks of random numbers side by side: out[16 w + i] is word w of block `block` + i. */
+/* 16 blocks of random numbers side by side: out[16 w + i] is word w of block `block` + i.
+ *
+ * Philox multiplies 32 by 32 to 64 bits, which AVX2 has for the lower halves of 64-bit lanes only.
+ * So words live in such lanes, 4 blocks a vector, and the upper halves may hold anything: 8
+ * instructions a round, against some 40 that compilers make of the loop below. */
+#ifdef __AVX2__
 static void augment_random(uint64_t seed, uint32_t block, const uint32_t tail[3],
                            uint32_t *restrict out) {
-    const uint32_t t0 = tail[0], t1 = tail[1], t2 = tail[2];
-    for (uint32_t i = 0; i < 16; i++) {
-        uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-        uint32_t a = block + i, b = t0, c = t1, d = t2;
-        PHILOX_ROUND PHILOX_ROUND PHILOX_ROUND PHILOX_ROUND PHILOX_ROUND PHILOX_ROUND PHILOX_ROUND
-            PHILOX_ROUND PHILOX_ROUND PHILOX_ROUND out[i] = a;
-        out[16 + i] = b;
-        out[32 + i] = c;
-        out[48 + i] = d;
+    const __m256i m0 = _mm256_set1_epi64x(MC_PHILOX_M0), m1 = _mm256_set1_epi64x(MC_PHILOX_M1);
+    const __m256i w0 = _mm256_set1_epi32((int)MC_PHILOX_W0);
+    const __m256i w1 = _mm256_set1_epi32((int)MC_PHILOX_W1);
+    for (int i = 0; i < 16; i += 8) {
+        __m256i k0 = _mm256_set1_epi32((int)(uint32_t)seed);
+        __m256i k1 = _mm256_set1_epi32((int)(uint32_t)(seed >> 32));
+        __m256i v[2][4];
+        for (int half = 0; half < 2; half++) {
+            const __m256i first = _mm256_set1_epi64x((int64_t)block + i + 4 * half);
+            v[half][0] = _mm256_add_epi64(first, _mm256_setr_epi64x(0, 1, 2, 3));
+            for (int word = 0; word < 3; word++) v[half][word + 1] = _mm256_set1_epi64x(tail[word]);
+        }
+        for (int round = 0; round < MC_PHILOX_ROUNDS; round++) {
+            for (int half = 0; half < 2; half++) {
+                __m256i *c = v[half];
+                const __m256i p = _mm256_mul_epu32(c[0], m0), q = _mm256_mul_epu32(c[2], m1);
+                c[0] = _mm256_xor_si256(_mm256_srli_epi64(q, 32), _mm256_xor_si256(c[1], k0));
+                c[2] = _mm256_xor_si256(_mm256_srli_epi64(p, 32), _mm256_xor_si256(c[3], k1));
+                c[1] = q;
+                c[3] = p;
+            }
+            k0 = _mm256_add_epi32(k0, w0);
+            k1 = _mm256_add_epi32(k1, w1);
+        }
+        for (int word = 0; word < 4; word++) { /* the lower halves, in order */
+            const __m256 low = _mm256_shuffle_ps(_mm256_castsi256_ps(v[0][word]),
+                                                 _mm256_castsi256_ps(v[1][word]), 0x88);
+            const __m256i packed = _mm256_permute4x64_epi64(_mm256_castps_si256(low), 0xd8);
+            _mm256_storeu_si256((__m256i *)(out + 16 * word + i), packed);
+        }
     }
 }
+#else
+static void augment_random(uint64_t seed, uint32_t block, const uint32_t tail[3],
+                           uint32_t *restrict out) {
+    for (uint32_t i = 0; i < 16; i++) {
+        const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+        const uint32_t counter[4] = {block + i, tail[0], tail[1], tail[2]};
+        uint32_t words[4];
+        mc_philox(key, counter, words);
+        for (int word = 0; word < 4; word++) out[16 * word + (int)i] = words[word];
+    }
+}
+#endif
 
 /* weights[k][i] = exp(-(i - x_k)^2 / (2 sigma^2)) for lattice point k at x_k, but at least
  * exp(-16) = 1e-7: too little to matter, and far from the denormal numbers that slow products. */
@@ -206,33 +233,25 @@ static void augment_places(const augment_scratch *s, const mc_distortion *d, int
     }
 }
 
-/* The four pixels of each place of a row, as bytes: upper left, lower left, upper right, lower
- * right. */
-static void augment_fetch(const uint16_t *pairs, const int32_t *place, uint32_t *quads, int n) {
-#ifdef __AVX2__
-    for (int j = 0; j < n; j += 8)
-        _mm256_storeu_si256((__m256i *)(quads + j),
-                            _mm256_i32gather_epi32((const int *)pairs,
-                                                   _mm256_loadu_si256((const __m256i *)(place + j)),
-                                                   2));
-#else
-    for (int j = 0; j < n; j++) {
-        const uint16_t *pair = pairs + place[j];
-        quads[j] = pair[0] | (uint32_t)pair[1] << 16;
-    }
-#endif
-}
-
+/* A quad holds the four pixels of a place as bytes: upper left, lower left, upper right, lower
+ * right. Reading them one by one is as fast as AVX2's gather. */
 static void augment_sample_bytes(const augment_scratch *s, float *restrict out) {
+    const int32_t *restrict place = s->place;
     const float *restrict part_x = s->part_x, *restrict part_y = s->part_y;
-    uint32_t *quads = s->words;
-    augment_fetch(s->pairs, s->place, quads, s->row_stride);
-    for (int j = 0; j < s->w; j++) {
-        const int32_t quad = (int32_t)quads[j];
-        const float a = (float)(quad & 255), c = (float)((quad >> 8) & 255);
-        const float b = (float)((quad >> 16) & 255), d = (float)((quad >> 24) & 255);
-        const float upper = a + part_x[j] * (b - a), lower = c + part_x[j] * (d - c);
-        out[j] = (upper + part_y[j] * (lower - upper)) * (1.0f / 255.0f);
+    for (int first = 0; first < s->w; first += 16) {
+        int32_t quads[16];
+        for (int j = 0; j < 16; j++) {
+            const uint16_t *pair = s->pairs + place[first + j];
+            quads[j] = (int32_t)(pair[0] | (uint32_t)pair[1] << 16);
+        }
+        for (int j = 0; j < 16; j++) {
+            const int32_t quad = quads[j];
+            const float x = part_x[first + j], y = part_y[first + j];
+            const float a = (float)(quad & 255), c = (float)((quad >> 8) & 255);
+            const float b = (float)((quad >> 16) & 255), d = (float)((quad >> 24) & 255);
+            const float upper = a + x * (b - a), lower = c + x * (d - c);
+            out[first + j] = (upper + y * (lower - upper)) * (1.0f / 255.0f);
+        }
     }
 }
 
@@ -246,7 +265,9 @@ static void augment_sample_floats(const augment_scratch *s, float *restrict out)
     }
 }
 
-/* One channel of a uint8 image as pairs of pixels, with their border of zeros. */
+/* One channel of a uint8 image as pairs of pixels, with their border of zeros. Where there is more
+ * image to read, rows run over their ends, in whole vectors; the next row and the border overwrite
+ * the surplus. */
 static void augment_load_pairs(const augment_scratch *s, const uint8_t *restrict image,
                                int channels) {
     const int h = s->h, w = s->w;
@@ -255,16 +276,18 @@ static void augment_load_pairs(const augment_scratch *s, const uint8_t *restrict
     memset(pair, 0, (size_t)s->stride * sizeof *pair);
     for (int j = 0; j < w; j++) pair[j + 1] = (uint16_t)(image[(size_t)j * channels] << 8);
     for (int row = 0; row < h; row++, image += step) {
-        pair += s->stride;
-        pair[0] = pair[w + 1] = pair[w + 2] = 0;
         const uint8_t *restrict below = image + step;
+        pair += s->stride;
         if (row == h - 1)
             for (int j = 0; j < w; j++) pair[j + 1] = image[(size_t)j * channels];
-        else if (channels == 1)
-            for (int j = 0; j < w; j++) pair[j + 1] = (uint16_t)(image[j] | below[j] << 8);
+        else if (channels == 1 && (h - 1 - row) * w >= w + 15)
+            for (int first = 0; first < w; first += 16)
+                for (int j = first; j < first + 16; j++)
+                    pair[j + 1] = (uint16_t)(image[j] | below[j] << 8);
         else
             for (int j = 0; j < w; j++)
                 pair[j + 1] = (uint16_t)(image[j * channels] | below[j * channels] << 8);
+        pair[0] = pair[w + 1] = pair[w + 2] = 0;
     }
     memset(pair + s->stride, 0, (size_t)s->stride * sizeof *pair);
 }
@@ -284,13 +307,15 @@ static void augment_load_plane(const augment_scratch *s, const void *image, int 
                                int channels, int channel, float *restrict plane) {
     for (int i = 0; i < s->h; i++, plane += s->stride) {
         const size_t at = (size_t)i * s->w * channels + channel;
-        if (is_uint8) {
-            const uint8_t *restrict in = (const uint8_t *)image + at;
-            for (int j = 0; j < s->w; j++) plane[j] = (float)in[j * channels] / 255.0f;
-        } else {
-            const float *restrict in = (const float *)image + at;
-            for (int j = 0; j < s->w; j++) plane[j] = in[j * channels];
-        }
+        const uint8_t *restrict bytes = (const uint8_t *)image + at;
+        const float *restrict floats = (const float *)image + at;
+        if (is_uint8 && channels == 1 && (s->h - i) * s->w >= s->w + 15)
+            for (int first = 0; first < s->w; first += 16) /* over the row's end, see above */
+                for (int j = first; j < first + 16; j++) plane[j] = (float)bytes[j] / 255.0f;
+        else if (is_uint8)
+            for (int j = 0; j < s->w; j++) plane[j] = (float)bytes[j * channels] / 255.0f;
+        else
+            for (int j = 0; j < s->w; j++) plane[j] = floats[j * channels];
     }
 }
 
@@ -303,26 +328,28 @@ static void augment_load_plane(const augment_scratch *s, const void *image, int 
  * 1/2 + pen/2 - distance): add the share and clamp. Restores the edges that resampling blurred, but
  * needs a share to justify that, so it is faded in. Thickening keeps all ink there is, and thinning
  * some of strokes finer than what it takes away. */
-static void augment_grow_row(const float *row, int stride, int w, float share,
+static void augment_grow_row(const float *restrict row, int stride, int w, float share,
                              float *restrict out) {
     const float *above = row - stride, *below = row + stride;
     const float size = share < 0 ? -share : share;
     const float sharp = MC_MIN(3.0f * size, 1.0f);
     const float to_most = share > 0 ? share : 0.0f, to_least = share > 0 ? 0.0f : size;
     const float keep_here = share > 0 ? 1.0f : 0.0f, keep_soft = share > 0 ? 0.0f : 0.6f;
-    for (int j = 0; j < w; j++) {
-        const float v = row[j], a = row[j - 1], b = row[j + 1], c = above[j], d = below[j];
-        const float e = above[j - 1], f = above[j + 1], g = below[j - 1], h = below[j + 1];
-        const float most_4 = MC_MAX(MC_MAX(MC_MAX(a, b), MC_MAX(c, d)), v);
-        const float least_4 = MC_MIN(MC_MIN(MC_MIN(a, b), MC_MIN(c, d)), v);
-        const float most_8 = MC_MAX(MC_MAX(MC_MAX(e, f), MC_MAX(g, h)), most_4);
-        const float least_8 = MC_MIN(MC_MIN(MC_MIN(e, f), MC_MIN(g, h)), least_4);
-        const float most = 0.5f * (most_4 + most_8), least = 0.5f * (least_4 + least_8);
-        const float soft = v + to_most * (most - v) + to_least * (least - v);
-        const float depth = most + v + least - 1.0f + share;
-        const float moved = soft + sharp * (MC_MIN(MC_MAX(depth, 0.0f), 1.0f) - soft);
-        const float kept = keep_here * v + keep_soft * soft;
-        out[j] = MC_MAX(moved, kept);
+    for (int first = 0; first < w; first += 16) {
+        for (int j = first; j < first + 16; j++) {
+            const float v = row[j], a = row[j - 1], b = row[j + 1], c = above[j], d = below[j];
+            const float e = above[j - 1], f = above[j + 1], g = below[j - 1], h = below[j + 1];
+            const float most_4 = MC_MAX(MC_MAX(MC_MAX(a, b), MC_MAX(c, d)), v);
+            const float least_4 = MC_MIN(MC_MIN(MC_MIN(a, b), MC_MIN(c, d)), v);
+            const float most_8 = MC_MAX(MC_MAX(MC_MAX(e, f), MC_MAX(g, h)), most_4);
+            const float least_8 = MC_MIN(MC_MIN(MC_MIN(e, f), MC_MIN(g, h)), least_4);
+            const float most = 0.5f * (most_4 + most_8), least = 0.5f * (least_4 + least_8);
+            const float soft = v + to_most * (most - v) + to_least * (least - v);
+            const float depth = most + v + least - 1.0f + share;
+            const float moved = soft + sharp * (MC_MIN(MC_MAX(depth, 0.0f), 1.0f) - soft);
+            const float kept = keep_here * v + keep_soft * soft;
+            out[j] = MC_MAX(moved, kept);
+        }
     }
 }
 
@@ -331,10 +358,10 @@ static float augment_grow_whole(const augment_scratch *s, float grow, float **pl
     while (grow > 1.0f || grow < -1.0f) {
         const float share = grow > 0 ? 1.0f : -1.0f;
         float *next = *plane == s->plane[0] ? s->plane[1] : s->plane[0];
-        augment_clear_border(s, next);
         for (int i = 0; i < s->h; i++)
             augment_grow_row(*plane + (ptrdiff_t)i * s->stride, s->stride, s->w, share,
                              next + (ptrdiff_t)i * s->stride);
+        augment_clear_border(s, next);
         *plane = next;
         grow -= share;
     }
@@ -380,13 +407,14 @@ static void augment_channel(const augment_scratch *s, const mc_augment *options,
     for (int i = 0; i < s->h; i++) {
         const float *row = plane + (ptrdiff_t)i * s->stride;
         float *to = out + (size_t)i * s->w * channels + channel;
-        float *at = channels == 1 ? to : s->part_x;
-        if (grow != 0)
-            augment_grow_row(row, s->stride, s->w, grow, at);
+        if (grow != 0) {
+            augment_grow_row(row, s->stride, s->w, grow, s->part_x);
+            row = s->part_x;
+        }
+        if (channels == 1)
+            memcpy(to, row, (size_t)s->w * sizeof *to);
         else
-            memcpy(at, row, (size_t)s->w * sizeof *at);
-        if (channels > 1)
-            for (int j = 0; j < s->w; j++) to[(size_t)j * channels] = at[j];
+            for (int j = 0; j < s->w; j++) to[(size_t)j * channels] = row[j];
     }
 }
 
