@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mnistc.datasets import mnist, paths, pendigits, synthetic
 from mnistc.datasets.dataset import Dataset, StrokeSet
-from mnistc.datasets.download import data_folder, download, is_online
+from mnistc.datasets.sources import data_folder, fetch_missing, is_online
 from mnistc.datasets.synthetic import strokes as synthetic_strokes
 
 NAMES = ("mnist", "fashion_mnist", "pendigits", "synthetic")
@@ -92,6 +92,7 @@ def load(
 
 def find(name: str, data_dir: str | Path | None = None) -> list[Path] | None:
     """Paths of a dataset's files, or None where it would have to be downloaded."""
+    _check_name(name)
     folder = data_folder(data_dir)
     if name == "pendigits":
         path = pendigits.find(folder)
@@ -106,9 +107,6 @@ def fetch(name: str, data_dir: str | Path | None = None, *, download: bool = Tru
     ------
     FileNotFoundError, ConnectionError, PermissionError, mnistc.FormatError
     """
-    if name not in NAMES or name == "synthetic":
-        wanted = ", ".join(n for n in NAMES if n != "synthetic")
-        raise ValueError(f"dataset: got {name!r}, wanted {wanted}")
     found = find(name, data_dir)
     folder = data_folder(data_dir)
     if found is None and download:
@@ -119,11 +117,17 @@ def fetch(name: str, data_dir: str | Path | None = None, *, download: bool = Tru
     return found
 
 
+def _check_name(name: str) -> None:
+    if name not in NAMES or name == "synthetic":
+        wanted = ", ".join(n for n in NAMES if n != "synthetic")
+        raise ValueError(f"dataset: got {name!r}, wanted {wanted}")
+
+
 def _download(name: str, folder: Path) -> None:
     if name == "pendigits":
         pendigits.download(folder)
     else:
-        download(name, folder)
+        fetch_missing(name, folder)
 
 
 def _load_auto(folder: Path, may_download: bool) -> tuple[Dataset, Dataset]:

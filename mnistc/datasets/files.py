@@ -101,7 +101,7 @@ def _gunzip(data: bytes, limit: int, name: str) -> bytes:
 
 def unlzw(data: bytes, limit: int = MAX_BYTES, name: str = "data") -> bytes:
     """Undo the Unix program compress (``.Z``): LZW, codes of 9 to 16 bits in groups of eight."""
-    if len(data) < 3 or data[:2] != b"\x1f\x9d" or not 9 <= data[2] & 31 <= 16 or data[2] & 0x60:
+    if len(data) < 3 or data[:2] != b"\x1f\x9d" or not 10 <= data[2] & 31 <= 16 or data[2] & 0x60:
         raise FormatError(f"{name}: no compress (.Z) file")
     max_bits, block_mode = data[2] & 31, data[2] & 128
     first_free = 257 if block_mode else 256

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mnistc.datasets.dataset import DIGITS, Dataset
-from mnistc.datasets.download import IDX_FILES, SOURCES
 from mnistc.datasets.idx import read_idx_hashed
+from mnistc.datasets.sources import IDX_FILES, SOURCES
 from mnistc.errors import FormatError
 
 FASHION = (

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mnistc.datasets import files
 from mnistc.datasets.dataset import DIGITS, Dataset, StrokeSet
-from mnistc.datasets.download import SOURCES, fetch_file
+from mnistc.datasets.sources import SOURCES, fetch_file
 from mnistc.errors import FormatError
 
 TABLET = 500.0
@@ -72,7 +72,7 @@ def load(path: Path) -> tuple[Dataset, Dataset]:
 
 
 def download(folder: Path) -> None:
-    """Fetch the archive and keep the one file of it that is wanted."""
+    """Fetch the archive and keep the one file of it that is wanted, uncompressed."""
     import zipfile
 
     source = SOURCES["pendigits"]
@@ -83,9 +83,10 @@ def download(folder: Path) -> None:
             member = next(m for m in unpacked.infolist() if Path(m.filename).name == NAMES[1])
             if member.file_size > MAX_BYTES:
                 raise FormatError(f"{archive}: {NAMES[1]} is oversized")
-            files.write_atomically(folder / NAMES[1], unpacked.read(member))
+            text = files.decompress(unpacked.read(member), MAX_BYTES, NAMES[1])
     except (zipfile.BadZipFile, StopIteration):
         raise FormatError(f"{archive}: no zip file with {NAMES[1]} in it") from None
+    files.write_atomically(folder / NAMES[2], text)
 
 
 def find(data_dir: str | Path) -> Path | None:

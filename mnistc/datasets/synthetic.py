@@ -105,10 +105,10 @@ def strokes(n: int, seed: int = 0, *, part: int = 0) -> StrokeSet:
     return StrokeSet(drawings[:n], all_labels.astype(np.uint8), np.zeros(n, np.int64))
 
 
-def load(seed: int = 0, n_train: int = N_TRAIN, n_test: int = N_TEST) -> tuple[Dataset, Dataset]:
+def load(seed: int = 0) -> tuple[Dataset, Dataset]:
     """The set that stands in for MNIST: as many digits to train on and to test on."""
-    train = Dataset(*generate(n_train, seed, part=0), DIGITS, "synthetic")
-    test = Dataset(*generate(n_test, seed, part=1), DIGITS, "synthetic")
+    train = Dataset(*generate(N_TRAIN, seed, part=0), DIGITS, "synthetic")
+    test = Dataset(*generate(N_TEST, seed, part=1), DIGITS, "synthetic")
     return train, test
 
 

@@ -138,7 +138,8 @@ def _npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read(file, max_header_size=10_000)
     except ValueError as error:
-        raise FormatError(f"{where}: damaged .npy header ({str(error)[:80]})") from None
+        reason = str(error).split("\n")[0][:80]
+        raise FormatError(f"{where}: damaged .npy header ({reason})") from None
     if dtype.kind not in "buif":
         raise FormatError(f"{where}: holds {dtype}, wanted numbers (objects are refused)")
     return shape, fortran, dtype
@@ -146,7 +147,7 @@ def _npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.
 
 def _as_images(array: NDArray[np.generic], where: str) -> NDArray[np.uint8]:
     """Bytes as they are; numbers 0 to 1 are stretched to 0 to 255."""
-    if array.dtype.kind == "f" and array.size and np.nanmax(array) <= 1:
+    if array.dtype.kind == "f" and array.size and array.max() <= 1:
         array = np.rint(array.astype(np.float64) * 255)
     images = _as_bytes(array, where)
     return images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images

@@ -18,7 +18,7 @@ TIMEOUT = 20.0  # seconds without a byte
 PROBE_TIMEOUT = 3.0  # seconds to find out that there is no network
 _CHUNK = 1 << 16
 
-__all__ = ["SOURCES", "Source", "data_folder", "download", "fetch_file", "is_online"]
+__all__ = ["SOURCES", "Source", "data_folder", "fetch_file", "fetch_missing", "is_online"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
     return user_cache_path("mnistc")
 
 
-def download(name: str, folder: Path) -> None:
+def fetch_missing(name: str, folder: Path) -> None:
     """Fetch the files of a dataset that `folder` lacks, checked, each written at once or not.
 
     Raises
