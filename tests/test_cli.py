@@ -1,5 +1,7 @@
-"""The command line, run as users run it: exit codes, one JSON object, never a traceback."""
+"""The command line: exit codes, one JSON object, never a traceback."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -14,25 +16,40 @@ from small_data import bars
 
 import mnistc
 from mnistc import Dense, Sequential
+from mnistc.cli import main
+
+OFFLINE = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
 
 
-def run(*arguments, code=0, **environment):
-    """Run ``python -m mnistc``; returns standard output and error."""
-    done = subprocess.run(
+def run(*arguments, code=0):
+    """Run a command; returns standard output and error."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(SystemExit) as exit,
+    ):
+        patch.setattr(sys, "argv", ["mnistc", *map(str, arguments)])
+        main()
+    assert (exit.value.code or 0) == code, err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def run_apart(*arguments, **environment):
+    """Run ``python -m mnistc`` as users do."""
+    return subprocess.run(
         [sys.executable, "-m", "mnistc", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
         env={**os.environ, **environment},
     )
-    assert "Traceback" not in done.stderr, done.stderr
-    assert done.returncode == code, (done.returncode, done.stderr)
-    return done.stdout, done.stderr
 
 
-def run_json(*arguments, code=0, **environment):
+def run_json(*arguments, code=0):
     """The one object that ``--json`` prints, which must be all there is."""
-    out, _ = run(*arguments, "--json", code=code, **environment)
+    out, _ = run(*arguments, "--json", code=code)
     values = json.loads(out)
     assert isinstance(values, dict)
     assert out.count("\n") == 1
@@ -95,16 +112,33 @@ def test_train_tells_how_to_go_on(digits, tmp_path):
     out, err = run("train", "--dataset", digits, "--epochs", 1, "--out", tmp_path / "net.json")
     for command in ("evaluate", "predict", "widget"):
         assert f"mnistc {command}" in out
-    assert "epoch" not in err  # no progress where there is no terminal
+    assert "loss" not in err  # no progress where there is no terminal
 
 
 def test_train_without_network_or_data_uses_the_built_in_set(tmp_path):
-    values = run_json(
-        "train", "--epochs", 1, "--data-dir", tmp_path, "--out", tmp_path / "net.json",
-        http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9",
-    )  # fmt: skip
+    out = tmp_path / "net.json"
+    arguments = ("train", "--epochs", 1, "--data-dir", tmp_path, "--out", out, "--json")
+    done = run_apart(*arguments, **OFFLINE)
+    assert done.returncode == 0
+    values = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
     assert values["dataset"] == "synthetic"
+    assert values["notice"] in done.stderr
     assert "synthetic" in values["notice"]
+    assert mnistc.load(out).metadata["training"]["dataset"] == "synthetic"
+
+
+def test_mistakes_make_no_traceback(tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    for arguments, code in (
+        (("evaluate", tmp_path / "broken.json", "--dataset", "synthetic"), 1),
+        (("train", "--recipe", "cake"), 2),
+    ):
+        done = run_apart(*arguments)
+        assert done.returncode == code
+        assert done.stdout == ""
+        assert "Traceback" not in done.stderr
+        assert "broken.json" in done.stderr or "cake" in done.stderr
 
 
 def test_checkpoint_and_resume(digits, tmp_path):
@@ -240,10 +274,11 @@ def test_wrong_usage_is_2(arguments):
     assert "Usage" in err
 
 
-def test_failures_are_1(model, digits, tmp_path):
+def test_failures_are_1(model, digits, tmp_path, monkeypatch):
+    for name, value in OFFLINE.items():
+        monkeypatch.setenv(name, value)
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "not-an-image.png").write_bytes(b"GIF89a but not quite")
-    offline = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     for arguments, word in (
         (("evaluate", tmp_path / "none.json"), "none.json"),
         (("evaluate", tmp_path / "broken.json", "--dataset", digits), "broken.json"),
@@ -257,11 +292,11 @@ def test_failures_are_1(model, digits, tmp_path):
         (("train", "--dataset", digits, "--resume", tmp_path / "none.npz"), "none.npz"),
         (("export", model, "--format", "onnx", "--quantize", "int8", "-o", "x"), "quantised"),
     ):
-        out, err = run(*arguments, code=1, **offline)
+        out, err = run(*arguments, code=1)
         assert out == ""
         assert err.splitlines()[-1].startswith("error: ")
         assert word in err
-        values = run_json(*arguments, code=1, **offline)
+        values = run_json(*arguments, code=1)
         assert word in values["error"]
 
 
