@@ -28,6 +28,7 @@ SOURCES = {
         "predict.c",
         "trainer.c",
         "train.c",
+        "mlp.c",
         "norm.c",
         "optim.c",
         "threads.c",

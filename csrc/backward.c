@@ -130,8 +130,9 @@ static inline int is_live(float g) {
 
 /* The winners of one window with a gradient, by position: lists q * n_out .., their lengths packed
  * into one word of four times 16 bits, so that no count waits for a store. */
-static __attribute__((noinline)) uint64_t sort_by_position(const float *dy, const uint8_t *winner, int n_out, int n_taps,
-                                 mc_term *restrict terms) {
+static __attribute__((noinline)) uint64_t sort_by_position(const float *dy, const uint8_t *winner,
+                                                           int n_out, int n_taps,
+                                                           mc_term *restrict terms) {
     uint64_t counts = 0;
     for (int c = 0; c < n_out; c++) {
         const int q = winner[c];
@@ -143,9 +144,9 @@ static __attribute__((noinline)) uint64_t sort_by_position(const float *dy, cons
 }
 
 /* The same by filter: lists c * windows .. */
-static __attribute__((noinline)) void sort_by_filter(const float *dy, const uint8_t *winner, int n_out, int windows,
-                           const int32_t *position, mc_term *restrict terms,
-                           int32_t *restrict count) {
+static __attribute__((noinline)) void
+sort_by_filter(const float *dy, const uint8_t *winner, int n_out, int windows,
+               const int32_t *position, mc_term *restrict terms, int32_t *restrict count) {
     for (int c = 0; c < n_out; c++, terms += windows) {
         terms[count[c]] = (mc_term){position[winner[c]], dy[c]};
         count[c] += is_live(dy[c]);

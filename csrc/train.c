@@ -27,42 +27,54 @@ static int is_raw(const mc_trainer *t, int i) {
     return t->raw && i == t->net->n_ops - 1;
 }
 
-static void load_images(const mc_step_context *c, int slot, int first, int n, int thread) {
+void mc_load_image(const mc_step_context *c, size_t index, float *x, int thread) {
     const mc_trainer *t = c->t;
     const mc_net *net = t->net;
     const size_t size = net->n_inputs;
-    float *scratch = (float *)(t->scratch + (size_t)thread * t->scratch_bytes);
-    for (int i = 0; i < n; i++) {
-        const size_t index = (size_t)t->position[first + i];
-        float *x = t->input + (size_t)(slot + i) * size;
-        if (t->spec.use_augment) {
-            const void *image = c->data->is_uint8
-                                    ? (const void *)((const uint8_t *)c->data->x + index * size)
-                                    : (const void *)((const float *)c->data->x + index * size);
-            net->kernels->augment_image(&t->spec.augment, image, c->data->is_uint8,
-                                        net->input.height, net->input.width, net->input.channels,
-                                        t->spec.seed, c->epoch, index, x, scratch);
-            continue;
-        }
-        if (c->data->is_uint8)
-            net->kernels->from_uint8((const uint8_t *)c->data->x + index * size, x, size);
-        else
-            memcpy(x, (const float *)c->data->x + index * size, size * sizeof(float));
-    }
+    const uint8_t *bytes = (const uint8_t *)c->data->x + index * size;
+    const float *floats = (const float *)c->data->x + index * size;
+    const int is_uint8 = c->data->is_uint8;
+    if (t->spec.use_augment)
+        net->kernels->augment_image(
+            &t->spec.augment, is_uint8 ? (const void *)bytes : (const void *)floats, is_uint8,
+            net->input.height, net->input.width, net->input.channels, t->spec.seed, c->epoch, index,
+            x, (float *)(t->scratch + (size_t)thread * t->scratch_bytes));
+    else if (is_uint8)
+        net->kernels->from_uint8(bytes, x, size);
+    else
+        memcpy(x, floats, size * sizeof(float));
+}
+
+static void load_images(const mc_step_context *c, int slot, int first, int n, int thread) {
+    const mc_trainer *t = c->t;
+    for (int i = 0; i < n; i++)
+        mc_load_image(c, (size_t)t->position[first + i],
+                      t->input + (size_t)(slot + i) * t->net->n_inputs, thread);
+}
+
+static double loss_of(const mc_step_context *c, int first, int n, float *z, float *dy,
+                      int64_t *correct) {
+    const mc_trainer *t = c->t;
+    const size_t width = t->net->n_outputs;
+    return t->net->kernels->loss(
+        t->spec.loss, t->net->ops[t->net->n_ops - 1].layer.activation, t->spec.label_smoothing, z,
+        (size_t)n, width, c->data->classes ? t->classes + first : NULL,
+        c->data->classes ? NULL : t->targets + (size_t)first * width,
+        c->data->sample_weight ? t->weights + first : NULL, 1.0f / (float)c->m, dy, correct);
 }
 
 static void slice_loss(const mc_step_context *c, int lane, int slot, int first, int n) {
     mc_trainer *t = c->t;
-    const mc_net *net = t->net;
-    const int last = net->n_ops - 1;
-    const size_t width = net->n_outputs;
+    const int last = t->net->n_ops - 1;
+    const size_t at = (size_t)slot * t->net->n_outputs;
     t->lane_loss[lane] +=
-        net->kernels->loss(t->spec.loss, net->ops[last].layer.activation, t->spec.label_smoothing,
-                           t->out[last] + (size_t)slot * width, (size_t)n, width,
-                           c->data->classes ? t->classes + first : NULL,
-                           c->data->classes ? NULL : t->targets + (size_t)first * width,
-                           c->data->sample_weight ? t->weights + first : NULL, 1.0f / (float)c->m,
-                           t->grad[last] + (size_t)slot * width, &t->lane_correct[lane]);
+        loss_of(c, first, n, t->out[last] + at, t->grad[last] + at, &t->lane_correct[lane]);
+}
+
+void mc_minibatch_loss(const mc_step_context *c, float *z, float *dy, mc_train_result *result) {
+    const double loss = loss_of(c, 0, c->m, z, dy, &result->correct);
+    result->loss += loss;
+    result->finite = isfinite(loss) != 0;
 }
 
 static void slice_forward(const mc_step_context *c, const mc_stage *stage, int lane, int slot,
@@ -325,7 +337,7 @@ static void pack_weights(mc_step_context *c) {
     mc_parallel(c->n_threads, n, pack_task, c);
 }
 
-static void gather_targets(const mc_step_context *c, const int64_t *order) {
+void mc_gather_targets(const mc_step_context *c, const int64_t *order) {
     mc_trainer *t = c->t;
     const mc_train_data *d = c->data;
     const size_t width = t->net->n_outputs;
@@ -349,7 +361,7 @@ static int stage_begins_with_norm(const mc_trainer *t, int stage) {
 static void compute_gradient(mc_step_context *c, const int64_t *order) {
     mc_trainer *t = c->t;
     const int last = t->n_stages - 1;
-    gather_targets(c, order);
+    mc_gather_targets(c, order);
     pack_weights(c);
     for (int s = 0; s <= last; s++) {
         c->stage = &t->stages[s];
@@ -402,7 +414,8 @@ mc_status mc_trainer_run(mc_trainer *t, const mc_train_data *data, const float *
     const size_t batch = (size_t)t->spec.batch_size;
     mc_step_context c = {.t = t, .data = data, .epoch = epoch};
     c.n_threads = n_threads < t->n_lanes ? n_threads : t->n_lanes;
-    for (size_t done = 0; done < data->n_order && result->finite; done += batch) {
+    if (t->mlp) mc_mlp_run(t->mlp, &c, learning_rates, result);
+    for (size_t done = 0; !t->mlp && done < data->n_order && result->finite; done += batch) {
         c.m = (int)(data->n_order - done < batch ? data->n_order - done : batch);
         compute_gradient(&c, data->order + done);
         result->finite = isfinite(take_loss(t, result)) != 0;

@@ -31,6 +31,8 @@ typedef struct {
     int decay;
 } mc_block;
 
+typedef struct mc_mlp mc_mlp;
+
 struct mc_trainer {
     mc_net *net;
     mc_train_spec spec;
@@ -55,6 +57,7 @@ struct mc_trainer {
     int64_t *position;  /* of the minibatch: index of each image in the data */
     char *scratch;
     size_t scratch_bytes;
+    mc_mlp *mlp; /* NULL unless mc_mlp_fits */
 };
 
 /* What the tasks of one step see. */
@@ -81,6 +84,17 @@ static inline mc_run mc_run_of(const mc_trainer *t, int thread) {
                     .back = t->back,
                     .scratch = t->scratch + (size_t)thread * t->scratch_bytes};
 }
+
+/* train.c */
+void mc_load_image(const mc_step_context *c, size_t index, float *x, int thread);
+void mc_gather_targets(const mc_step_context *c, const int64_t *order);
+/* Loss of a whole minibatch's logits, its gradient in dy; adds to result. */
+void mc_minibatch_loss(const mc_step_context *c, float *z, float *dy, mc_train_result *result);
+
+/* mlp.c */
+int mc_mlp_fits(const mc_net *net, const mc_train_spec *spec);
+mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *arena);
+void mc_mlp_run(mc_mlp *m, mc_step_context *c, const float *rates, mc_train_result *result);
 
 /* norm.c */
 void mc_norm_lane_moments(mc_trainer *t, int op, int lane, int slot, int n, char *scratch);

@@ -130,6 +130,7 @@ static void lay_out(mc_trainer *t, mc_arena *arena) {
     t->targets = mc_take(arena, batch, net->n_outputs * sizeof(float));
     t->scratch = mc_take(arena, lanes, t->scratch_bytes);
     lay_out_values(t, arena);
+    if (mc_mlp_fits(net, &t->spec)) t->mlp = mc_mlp_lay_out(net, &t->spec, arena);
 }
 
 /* Everything that a first step reads before it writes. */

@@ -50,6 +50,8 @@ struct mc_kernels {
     /* sum[j] += sum_i terms[i].value * rows[terms[i].offset + j], j < length: the sparse
      * workhorse. */
     void (*row_sum)(const float *rows, const mc_term *terms, int n, float *sum, int length);
+    /* sums[terms[i].offset + j] += terms[i].value * row[j], j < length: its transpose. */
+    void (*row_spread)(const float *row, const mc_term *terms, int n, float *sums, int length);
     /* The winners of 2x2 windows: in (n_windows * 4, cols), the four positions of a window in
      * order; y[w * stride + c] = largest, winner[w * stride + c] its index (the first of equals).
      * winner may be NULL. */

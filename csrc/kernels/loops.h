@@ -347,6 +347,7 @@ static void dropout_gradient(const float *dy, const uint8_t *mask, size_t n, flo
                               .dot_panel = dot_panel,                                              \
                               .outer_panel = outer_panel,                                          \
                               .row_sum = row_sum,                                                  \
+                              .row_spread = row_spread,                                            \
                               .pool_windows = pool_windows,                                        \
                               .unpool_windows = unpool_windows,                                    \
                               .dropout = dropout,                                                  \

@@ -37,6 +37,11 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
         for (int j = 0; j < length; j++) sum[j] += terms[i].value * rows[terms[i].offset + j];
 }
 
+static void row_spread(const float *row, const mc_term *terms, int n, float *sums, int length) {
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < length; j++) sums[terms[i].offset + j] += terms[i].value * row[j];
+}
+
 static void unpool_windows(const float *dy, const uint8_t *winner, ptrdiff_t stride, int n_windows,
                            int n_cols, float *out) {
     for (int w = 0; w < n_windows; w++)

@@ -121,44 +121,90 @@ row_sum_strip(const float *rows, const mc_term *terms, int n, float *sum, const 
     for (int j = 0; j < vectors; j++) vstore(sum + j * VW, acc[j]);
 }
 
+/* One strip of row_spread: the row stays in registers. */
+static inline __attribute__((always_inline)) void
+row_spread_strip(const float *row, const mc_term *terms, int n, float *sums, const int vectors) {
+    vf r[SUM_VECTORS];
+    UNROLL
+    for (int j = 0; j < vectors; j++) r[j] = vload(row + j * VW);
+    for (int i = 0; i < n; i++) {
+        float *sum = sums + terms[i].offset;
+        const vf v = vset(terms[i].value);
+        UNROLL
+        for (int j = 0; j < vectors; j++) vstore(sum + j * VW, vfma(v, r[j], vload(sum + j * VW)));
+    }
+}
+
+/* Call `strip` for a number of vectors that the compiler knows. */
+#define STRIPS(strip, count, ...)                                                                  \
+    switch (count) {                                                                               \
+    case 1:                                                                                        \
+        strip(__VA_ARGS__, 1);                                                                     \
+        break;                                                                                     \
+    case 2:                                                                                        \
+        strip(__VA_ARGS__, 2);                                                                     \
+        break;                                                                                     \
+    case 3:                                                                                        \
+        strip(__VA_ARGS__, 3);                                                                     \
+        break;                                                                                     \
+    case 4:                                                                                        \
+        strip(__VA_ARGS__, 4);                                                                     \
+        break;                                                                                     \
+    case 5:                                                                                        \
+        strip(__VA_ARGS__, 5);                                                                     \
+        break;                                                                                     \
+    case 6:                                                                                        \
+        strip(__VA_ARGS__, 6);                                                                     \
+        break;                                                                                     \
+    case 7:                                                                                        \
+        strip(__VA_ARGS__, 7);                                                                     \
+        break;                                                                                     \
+    case 8:                                                                                        \
+        strip(__VA_ARGS__, 8);                                                                     \
+        break;                                                                                     \
+    case 9:                                                                                        \
+        strip(__VA_ARGS__, 9);                                                                     \
+        break;                                                                                     \
+    case 10:                                                                                       \
+        strip(__VA_ARGS__, 10);                                                                    \
+        break;                                                                                     \
+    case 11:                                                                                       \
+        strip(__VA_ARGS__, 11);                                                                    \
+        break;                                                                                     \
+    case 12:                                                                                       \
+        strip(__VA_ARGS__, 12);                                                                    \
+        break;                                                                                     \
+    case 13:                                                                                       \
+        strip(__VA_ARGS__, 13);                                                                    \
+        break;                                                                                     \
+    }
+
 static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, int length) {
-    int vectors = length / VW;
-    while (vectors > 0) {
-        int strip = vectors < SUM_VECTORS ? vectors : SUM_VECTORS;
-        switch (strip) {
-#define STRIP(k)                                                                                   \
-    case k:                                                                                        \
-        row_sum_strip(rows, terms, n, sum, k);                                                     \
-        break;
-            STRIP(1)
-            STRIP(2)
-            STRIP(3)
-            STRIP(4)
-            STRIP(5)
-            STRIP(6)
-            STRIP(7)
-            STRIP(8)
-            STRIP(9)
-            STRIP(10)
-            STRIP(11)
-            STRIP(12)
-            STRIP(13)
-#undef STRIP
-        }
-        rows += strip * VW;
-        sum += strip * VW;
-        vectors -= strip;
+    for (; length >= VW;) {
+        const int vectors = length / VW < SUM_VECTORS ? length / VW : SUM_VECTORS;
+        STRIPS(row_sum_strip, vectors, rows, terms, n, sum)
+        rows += vectors * VW;
+        sum += vectors * VW;
+        length -= vectors * VW;
     }
-    const int tail = length % VW;
-    if (tail) {
-        float acc[VW];
-        for (int j = 0; j < tail; j++) acc[j] = sum[j];
-        for (int i = 0; i < n; i++) {
-            const float *row = rows + terms[i].offset;
-            for (int j = 0; j < tail; j++) acc[j] += terms[i].value * row[j];
-        }
-        for (int j = 0; j < tail; j++) sum[j] = acc[j];
+    if (!length) return;
+    float acc[VW];
+    for (int j = 0; j < length; j++) acc[j] = sum[j];
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < length; j++) acc[j] += terms[i].value * rows[terms[i].offset + j];
+    for (int j = 0; j < length; j++) sum[j] = acc[j];
+}
+
+static void row_spread(const float *row, const mc_term *terms, int n, float *sums, int length) {
+    for (; length >= VW;) {
+        const int vectors = length / VW < SUM_VECTORS ? length / VW : SUM_VECTORS;
+        STRIPS(row_spread_strip, vectors, row, terms, n, sums)
+        row += vectors * VW;
+        sums += vectors * VW;
+        length -= vectors * VW;
     }
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < length; j++) sums[terms[i].offset + j] += terms[i].value * row[j];
 }
 
 #ifndef vpick
