@@ -75,7 +75,8 @@ class BuildExt(build_ext):
                 [source],
                 output_dir=self.build_temp,
                 include_dirs=ext.include_dirs,
-                extra_postargs=COMMON_FLAGS + flags,
+                # Python's own flags may say -fwrapv: then loops over int have no known length.
+                extra_postargs=[*COMMON_FLAGS, "-fno-wrapv", *flags],
                 depends=ext.depends,
             )
         super().build_extension(ext)
