@@ -30,11 +30,12 @@ RECIPES = [
         description="The original C program's network: 784-100-30-10, sigmoid everywhere, "
         "sigmoid cross-entropy, minibatches of 10, SGD with L2 decay.",
         build=_original_mlp,
-        epochs=60,
+        epochs=40,
         batch_size=10,
-        optimizer=SGD(0.5, weight_decay=8e-5),
+        optimizer=SGD(0.5, weight_decay=1e-4),
         schedule=Cosine(),
         loss="sigmoid_cross_entropy",
+        expected="MNIST 98.34 %, mean of seeds 0, 1, 2 (98.40, 98.27, 98.35)",
     ),
     Recipe(
         name="keras-cnn",
