@@ -224,8 +224,8 @@ def _tremor(shape: tuple[int, ...], loose: Floats, rng: np.random.Generator) -> 
 def _pose(points: Floats, digit: int, rng: np.random.Generator) -> Floats:
     """Width, slant and rotation; returns x and y as columns: (n, points, 2)."""
     n = len(points)
-    width = ASPECT[digit] * np.exp(rng.normal(0, 0.26, (n, 1)))
-    slant = rng.normal(0.16, 0.3 if digit == 1 else 0.25, (n, 1))
+    width = ASPECT[digit] * np.exp(rng.normal(0, 0.24, (n, 1)))
+    slant = rng.normal(0.13, 0.3 if digit == 1 else 0.25, (n, 1))
     angle = rng.normal(0, np.radians(7), (n, 1))
     x = width * points[:, 0] - slant * points[:, 1]
     y = points[:, 1]
