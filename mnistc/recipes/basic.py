@@ -10,9 +10,9 @@ from mnistc.schedules import OneCycle
 
 def _quick(input_shape: Shape, classes: int) -> list[Layer]:
     return [
-        Conv2D(8, 5, activation="relu"),
+        Conv2D(8, 5, padding="same", activation="relu"),
         MaxPool2D(2),
-        Conv2D(16, 3, activation="relu"),
+        Conv2D(16, 3, padding="same", activation="relu"),
         MaxPool2D(2),
         Flatten(),
         Dense(classes, "softmax"),
