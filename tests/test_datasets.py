@@ -85,6 +85,12 @@ def test_layouts(tmp_path, small_mnist, packed, below):
     assert len(train.sha256) == 2 and "12 images" in repr(train)
 
 
+def test_files_named_with_a_dot(tmp_path, small_mnist):
+    for path in list(write_folder(tmp_path, packed=False).iterdir()):
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    assert "train-images-idx3-ubyte" in datasets.load("mnist", tmp_path)[0].sha256
+
+
 def test_data_dir_is_from_the_environment(tmp_path, small_mnist, monkeypatch):
     monkeypatch.setenv("MNISTC_DATA", str(write_folder(tmp_path)))
     assert len(datasets.load("mnist", download=False)[0]) == 12

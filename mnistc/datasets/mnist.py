@@ -26,14 +26,17 @@ def find(name: str, data_dir: Path) -> list[Path] | None:
     if name == "mnist":
         folders += [data_dir / "MNIST" / "raw", data_dir]
     for folder in folders:
-        paths = [
-            next((p for p in (folder / f, folder / f.removesuffix(".gz")) if p.exists()), None)
-            for f in IDX_FILES
-        ]
-        found = [path for path in paths if path is not None]
+        found = [path for path in (_existing(folder, file) for file in IDX_FILES) if path]
         if len(found) == len(IDX_FILES):
             return found
     return None
+
+
+def _existing(folder: Path, file: str) -> Path | None:
+    """The file as published or unpacked; some unpack ``-idx`` to ``.idx``."""
+    plain = file.removesuffix(".gz")
+    names = (file, plain, file.replace("-idx", ".idx"), plain.replace("-idx", ".idx"))
+    return next((folder / name for name in names if (folder / name).exists()), None)
 
 
 def load(name: str, paths: list[Path]) -> tuple[Dataset, Dataset]:
@@ -48,7 +51,7 @@ def load(name: str, paths: list[Path]) -> tuple[Dataset, Dataset]:
         arrays = []
         for path, ndim in zip(paths[2 * part : 2 * part + 2], (3, 1), strict=True):
             array, digest = read_idx_hashed(path, ndim)
-            file = path.name.removesuffix(".gz")
+            file = path.name.removesuffix(".gz").replace(".idx", "-idx")
             shape = (size, 28, 28)[:ndim]
             if array.shape != shape:
                 raise FormatError(f"{path}: holds {array.shape}, {name} has {shape}")

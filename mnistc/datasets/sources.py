@@ -95,9 +95,9 @@ SOURCES = {
 def data_folder(data_dir: str | Path | None = None) -> Path:
     """The folder of all datasets: `data_dir`, else ``MNISTC_DATA``, else the user's cache."""
     if data_dir is not None:
-        return Path(data_dir)
+        return Path(data_dir).expanduser()
     if os.environ.get("MNISTC_DATA"):
-        return Path(os.environ["MNISTC_DATA"])
+        return Path(os.environ["MNISTC_DATA"]).expanduser()
     from platformdirs import user_cache_path
 
     return user_cache_path("mnistc")
