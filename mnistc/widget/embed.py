@@ -11,7 +11,7 @@ import numpy as np
 # As in src/model.ts: a character for each value from -44 to 43; the two last ones say that the
 # value is below or above, by as much as the next character. None of them needs an escape.
 ALPHABET = (
-    " !#$%()*+,-./0123456789:;=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_abcdefghijklmnopqrstuvwxyz{|}~"
+    " !#$%&()*+,-./0123456789:;=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_abcdefghijklmnopqrstuvwxyz{|}~"
 )
 _LOWEST, _HIGHEST = -44, 43
 # What a page needs of a model file; the rest stays in the file.

@@ -2,7 +2,7 @@
  * The bitmap route, for uploaded pictures: polarity from the border, crop to the ink, area average
  * into a box of 20 x 20, centre of mass to (14, 14), as MNIST itself was made.
  */
-import { centreOffset, PIXELS, SIZE } from "./strokes.js";
+import { centreOffset, highest, lowest, PIXELS, SIZE } from "./strokes.js";
 
 const BOX = 20;
 const CONTRAST = 24; // of 255: less than this between ink and paper is no drawing
@@ -28,28 +28,22 @@ export function bitmapToPixels(
   grey: ArrayLike<number>, width: number, height: number,
 ): Float32Array {
   const ink = extractInk(grey, width, height);
-  let left = width, right = 0, top = height, bottom = 0;
-  ink.forEach((v, i) => {
-    const x = i % width, y = (i - x) / width;
-    if (!v) return;
-    left = Math.min(left, x);
-    right = Math.max(right, x + 1);
-    top = Math.min(top, y);
-    bottom = y + 1;
-  });
-  const step = Math.max(right - left, bottom - top) / BOX;
+  const inked = Array.from(ink.keys()).filter((i) => ink[i]);
+  const columns = inked.map((i) => i % width), rows = inked.map((i) => Math.floor(i / width));
+  const [middleX, middleY] = [columns, rows].map((v) => (lowest(v) + highest(v) + 1) / 2);
+  const side = Math.max(highest(columns) - lowest(columns), highest(rows) - lowest(rows)) + 1;
   // Pixel j covers j - 1/2 to j + 1/2; the box's middle comes to 13.5 first, then its mass to 14.
   const draw = ([dx, dy]: number[]) => Float32Array.from({ length: PIXELS }, (_, p) => {
     let sum = 0;
     for (let k = 0; k < SAMPLES ** 2; k++) {
       const j = (p % SIZE) + ((k % SAMPLES) + 0.5) / SAMPLES - 14 - dx;
       const i = Math.floor(p / SIZE) + (Math.floor(k / SAMPLES) + 0.5) / SAMPLES - 14 - dy;
-      const x = Math.floor((left + right) / 2 + j * step), y = Math.floor((top + bottom) / 2 + i * step);
+      const x = Math.floor(middleX + (j * side) / BOX), y = Math.floor(middleY + (i * side) / BOX);
       if (x >= 0 && x < width) sum += ink[y * width + x] || 0;
     }
     return sum;
   });
   const pixels = draw(centreOffset(draw([0, 0])));
-  const strongest = pixels.reduce((a, b) => Math.max(a, b));
+  const strongest = highest(pixels);
   return pixels.map((v) => v / strongest);
 }

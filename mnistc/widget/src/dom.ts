@@ -5,7 +5,7 @@ function make(element: Element, props: Props, children: (Node | string)[]): void
   for (const key of Object.keys(props)) {
     const value = props[key];
     if (typeof value == "function") element.addEventListener(key, value as EventListener);
-    else if (value !== false) element.setAttribute(key, value === true ? "" : String(value));
+    else element.setAttribute(key, value as string);
   }
   element.append(...children);
 }

@@ -2,7 +2,7 @@
 import { bitmapToPixels } from "./bitmap.js";
 import { read, type Reading } from "./classify.js";
 import { h } from "./dom.js";
-import { keep, type Correction } from "./history.js";
+import { corrections, keep, type Correction } from "./history.js";
 import { loadModel, type Model } from "./model.js";
 import { Pad, type Ink } from "./pad.js";
 import { readPicture } from "./picture.js";
@@ -15,7 +15,6 @@ import { createView, type View } from "./view.js";
 
 // Importing this file where there is no page (server-side rendering) must not fail.
 const Base = (globalThis.HTMLElement || class {}) as typeof HTMLElement;
-const EXAMPLE_TIME = 500; // ms that an example takes to be drawn
 
 export class MnistDigit extends Base {
   static observedAttributes = ["src", "model", "live", "lang"];
@@ -25,19 +24,16 @@ export class MnistDigit extends Base {
   static defaultModel: string | null = null;
 
   private _model: Model | null = null;
-  private _wanted = ""; // what the model was loaded for
-  private _turn = 0; // of loading: only the latest one counts
+  private _turn = 0; // of loading models: only the latest one counts
   private _ready!: Promise<void>;
   private _resolve!: () => void;
   private _reject!: (error: unknown) => void;
   private _reading: Reading | null = null;
   private _dirty = false;
   private _frame = 0;
-  private _animation = 0;
-  private _texts: Partial<Texts> = {};
   private _next = Math.floor(Math.random() * 10);
-  private _pad: Pad;
   private _view!: View;
+  _pad: Pad;
 
   constructor() {
     super();
@@ -48,7 +44,7 @@ export class MnistDigit extends Base {
   }
 
   connectedCallback(): void {
-    for (const key of ["strokes", "weights", "texts"] as const) {
+    for (const key of ["strokes", "weights"] as const) {
       // Set before the element was defined: hand it to the accessor.
       if (Object.prototype.hasOwnProperty.call(this, key)) {
         const value = this[key] as never;
@@ -57,7 +53,7 @@ export class MnistDigit extends Base {
       }
     }
     this._build();
-    this._load();
+    if (!this._turn) this._load();
   }
 
   disconnectedCallback(): void {
@@ -65,9 +61,8 @@ export class MnistDigit extends Base {
   }
 
   attributeChangedCallback(name: string): void {
-    if (!this.isConnected) return;
     if (name == "lang" || name == "live") this._build();
-    else this._load();
+    else if (this._turn || this.isConnected) this._load();
   }
 
   /** The drawing in pad units (0 to 1, y down). Setting it can be undone. */
@@ -79,9 +74,10 @@ export class MnistDigit extends Base {
     try {
       rasterize(strokes); // refuses whatever is no drawing, or too large a one
       const ink = Array.from(strokes, (stroke) => Array.from(stroke, ([x, y]) => [x, y]));
-      this._edit(() => this._pad.put({ ink: ink.filter((stroke) => stroke.length) }));
+      this._pad.finish();
+      this._pad.put({ ink: ink.filter((stroke) => stroke.length) });
     } catch (error) {
-      this._fail("badInk", error);
+      this._fail(error);
     }
   }
 
@@ -118,7 +114,7 @@ export class MnistDigit extends Base {
   }
 
   set weights(json: unknown) {
-    this._start("*");
+    this._start();
     try {
       this._use(loadModel((json && (json as Model).file) || json));
     } catch (error) {
@@ -126,27 +122,17 @@ export class MnistDigit extends Base {
     }
   }
 
-  /** Texts of this element alone. */
-  get texts(): Partial<Texts> {
-    return this._texts;
-  }
-
-  set texts(texts: Partial<Texts>) {
-    this._texts = texts;
-    this._build();
-  }
-
   /** Takes all ink away; undo() brings it back. */
   clear(): void {
-    this._edit(() => this._pad.clear());
+    this._pad.clear();
   }
 
   undo(): void {
-    this._edit(() => this._pad.undo());
+    this._pad.undo();
   }
 
   redo(): void {
-    this._edit(() => this._pad.redo());
+    this._pad.redo();
   }
 
   /** Reads the pad now; null without a model. */
@@ -159,7 +145,7 @@ export class MnistDigit extends Base {
       this._emit("predict", { ...reading, probabilities: reading.probabilities.slice() });
       return reading;
     } catch (error) {
-      this._fail("badInk", error);
+      this._fail(error);
       return (this._reading = null);
     }
   }
@@ -174,20 +160,9 @@ export class MnistDigit extends Base {
   }
 
   private _pixels(): Float32Array {
-    const { picture } = this._pad.sheet, { ink } = this._pad;
+    const { picture } = this._pad.page, { ink } = this._pad;
     return picture && !ink.length ? picture.pixels
       : rasterize(ink, { penWidth: this._model ? this._model.penWidth : undefined });
-  }
-
-  /** Changes the sheet as a whole, which ends whatever is being drawn. */
-  private _edit(change: () => void): void {
-    if (this._animation) {
-      cancelAnimationFrame(this._animation);
-      this._animation = 0;
-      this._pad.preview([]);
-    }
-    this._pad.finish();
-    change();
   }
 
   /** Ink came or went: read it with the next frame, or soon where there are none. */
@@ -218,24 +193,21 @@ export class MnistDigit extends Base {
     this._ready.catch(() => {}); // told by an event; nobody has to listen here too
   }
 
-  /** Begins to load a model; true if it is another one than before. */
-  private _start(wanted: string): number {
-    if (this._wanted) this._renew();
-    this._wanted = wanted;
+  /** Begins to load another model; gives its turn. */
+  private _start(): number {
+    if (this._turn) this._renew();
     return ++this._turn;
   }
 
   private _load(): void {
     const src = this.getAttribute("src"), name = this.getAttribute("model");
-    const wanted = `${src} ${name}`;
-    if (wanted == this._wanted || (this._wanted == "*" && !src && !name)) return;
-    const turn = this._start(wanted);
+    const turn = this._start();
     const own = (this.constructor as typeof MnistDigit).defaultModel;
     try {
       const model = src ? null : embeddedModel(name || own, !name);
       if (model) return this._use(model);
-      const file = `${(name || own || "cnn").replace(/[^\w-]/g, "")}.json`;
-      fetchModel(src ? new URL(src, document.baseURI).href : beside(file)).then(
+      const file = (name || own || "cnn").replace(/[^\w-]/g, "") + ".json";
+      fetchModel(src || beside(file)).then(
         (loaded) => turn == this._turn && this._use(loaded),
         (error) => turn == this._turn && this._unusable(error),
       );
@@ -250,18 +222,18 @@ export class MnistDigit extends Base {
     this._build();
     this._resolve();
     this._emit("load", { name: model.name, labels: model.labels.slice() });
-    this._changed();
+    if (!this._pad.isEmpty) this._changed();
   }
 
   private _unusable(error: unknown): void {
     this._model = this._reading = null;
     this._build();
     this._reject(error);
-    this._fail("badModel", error);
+    this._fail(error);
   }
 
-  private _fail(text: "badModel" | "badInk" | "badPicture", error: unknown): void {
-    const message = this._view.error(fill(this._view.texts[text], (error as Error).message));
+  private _fail(error: unknown): void {
+    const message = this._view.error(fill(this._view.texts.failed, (error as Error).message));
     this._emit("error", { message, error });
   }
 
@@ -275,60 +247,39 @@ export class MnistDigit extends Base {
     const from = this.closest("[lang]"), lang = (from && from.getAttribute("lang")) || "en";
     const { texts } = MnistDigit;
     if (this._view) this._view.remove();
-    this._view = createView(this.shadowRoot!, this._pad,
-      { ...ENGLISH, ...texts[lang.split("-")[0]], ...texts[lang], ...this._texts }, lang,
-      this._model, {
-        undo: () => this.undo(), redo: () => this.redo(), clear: () => this.clear(),
-        example: () => this._example(), predict: () => this.predict(),
-        picture: (file) => void this._picture(file), correct: (label) => this._correct(label),
-      });
+    this._view = createView(this,
+      { ...ENGLISH, ...texts[lang.split("-")[0]], ...texts[lang] }, this._model);
     this._view.update(this._live);
     this._view.show(this._reading);
   }
 
-  /** Draws the next sample digit, stroke by stroke unless motion is unwanted. */
-  private _example(): void {
-    const ink = samples()[this._next++ % 10];
-    const total = ink.reduce((sum, stroke) => sum + stroke.length, 0), begin = performance.now();
-    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.clear();
-    const { sheet } = this._pad;
-    const step = () => {
-      if (this._pad.sheet != sheet) return; // somebody draws
-      let left = Math.ceil(((performance.now() - begin) / EXAMPLE_TIME) * total);
-      if (still || left >= total) return this._edit(() => this._pad.put({ ink }));
-      this._animation = requestAnimationFrame(step);
-      this._pad.preview(ink.map((stroke) => {
-        const part = stroke.slice(0, Math.max(left, 0));
-        left -= stroke.length;
-        return part;
-      }).filter((stroke) => stroke.length));
-    };
-    step();
+  /** Draws the next sample digit. */
+  _example(): void {
+    this.strokes = samples()[this._next++ % 10];
   }
 
-  private async _picture(file: Blob): Promise<void> {
+  async _picture(file: Blob): Promise<void> {
     try {
       const grey = await readPicture(file);
-      if (!grey) throw new Error(this._view.texts.noise);
       const pixels = bitmapToPixels(grey.values, grey.width, grey.height);
-      this._edit(() => this._pad.put({ ink: [], picture: { pixels, canvas: grey.canvas } }));
+      this._pad.finish();
+      this._pad.put({ ink: [], picture: { pixels, canvas: grey.canvas } });
     } catch (error) {
-      this._fail("badPicture", error);
+      this._fail(error);
     }
   }
 
-  private _correct(label: number): void {
-    const reading = this._reading, round = (v: number) => Math.round(v * 1e5) / 1e5;
+  _correct(label: number): void {
+    const reading = this._reading;
     if (!reading) return;
     const correction: Correction = {
       label, prediction: reading.prediction, model: this._model!.name,
-      probabilities: reading.probabilities.map(round),
-      strokes: this.strokes.map((stroke) => stroke.map((point) => point.map(round))),
+      probabilities: reading.probabilities,
+      strokes: this.strokes,
       pixels: Array.from(reading.pixels, (v) => Math.round(v * 255)),
     };
     if (!this._emit("correction", correction, true)) return;
-    keep(correction);
+    keep([...corrections(), correction]);
     this._view.thank(label);
     const url = this.getAttribute("report-url");
     if (!url) return;

@@ -18,34 +18,23 @@ const MOST = 500;
 /** Storage may be forbidden, full or broken by others: then there is just no history. */
 export function corrections(): Correction[] {
   try {
-    const kept: unknown = JSON.parse(localStorage.getItem(KEY)!);
-    return Array.isArray(kept) ? kept.filter((c) => c && Array.isArray(c.pixels)) : [];
+    return JSON.parse(localStorage.getItem(KEY)!).filter((c: Correction) => c.pixels.length);
   } catch {
     return [];
   }
 }
 
-export function keep(correction: Correction): void {
-  const kept = [...corrections(), correction].slice(-MOST);
-  while (kept.length) {
-    try {
-      return localStorage.setItem(KEY, JSON.stringify(kept));
-    } catch {
-      kept.splice(0, Math.ceil(kept.length / 2)); // no room: the older half goes
-    }
-  }
-}
-
-export function forget(): void {
+/** Keeps these corrections; none clears the history. */
+export function keep(kept: Correction[]): void {
   try {
-    localStorage.removeItem(KEY);
+    localStorage.setItem(KEY, JSON.stringify(kept.slice(-MOST)));
   } catch {
-    /* nothing was kept */
+    /* as it was */
   }
 }
 
-export const toJsonLines = (kept: Correction[]): string =>
-  kept.map((c) => JSON.stringify(c) + "\n").join("");
-
-export const toCsv = (kept: Correction[]): string =>
-  kept.map((c) => [c.label, ...c.pixels].map(Number).join() + "\n").join("");
+/** A correction as a line of text: JSON, or label and pixels as in MNIST's CSV files. */
+export const FORMATS: Record<string, (correction: Correction) => string> = {
+  jsonl: (c) => JSON.stringify(c) + "\n",
+  csv: (c) => [c.label, ...c.pixels].join() + "\n",
+};

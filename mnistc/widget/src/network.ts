@@ -38,12 +38,11 @@ function dense({ output: [, , units], tensors: [weight, bias] }: Layer): Step {
   };
 }
 
-/** The image within its border of zeros, if the layer wants one. */
+/** The image within its border of zeros. */
 function padder({ input: [height, width, channels], border: [top, left] }: Layer) {
   const row = (width + 2 * left) * channels, line = width * channels;
   const padded = new Float32Array((height + 2 * top) * row);
   return (x: Float32Array) => {
-    if (!top && !left) return x;
     for (let i = 0; i < height; i++) {
       padded.set(x.subarray(i * line, (i + 1) * line), (i + top) * row + left * channels);
     }
@@ -61,8 +60,8 @@ function conv2d(layer: Layer): Step {
   const channels = layer.input[2], span = kw * channels, size = kh * span;
   const row = (width + kw - 1) * channels, pad = padder(layer);
   const packed = new Float32Array((filters + 3) * size), start = new Float32Array(filters + 3);
+  start.set(bias.data);
   for (let f = 0; f < filters; f++) {
-    start[f] = bias.data[f];
     for (let k = 0; k < size; k++) {
       packed[((f >> 2) * size + k) * 4 + (f & 3)] = weight.data[k * filters + f];
     }
@@ -131,19 +130,17 @@ function perChannel(layer: Layer): Step {
 
 function averagePool({ output: [, , channels] }: Layer): Step {
   return (x, out) => {
-    const sum = new Float64Array(channels);
-    for (let i = 0; i < x.length; i++) sum[i % channels] += x[i];
-    out.set(sum.map((v) => (v * channels) / x.length));
+    out.fill(0);
+    for (let i = 0; i < x.length; i++) out[i % channels] += (x[i] * channels) / x.length;
   };
 }
 
 function batchNorm({ tensors, epsilon }: Layer): Step {
   const [gamma, beta, mean, variance] = tensors.map((tensor) => tensor.data);
-  const scale = gamma.map((v, c) => v / Math.sqrt(variance[c] + epsilon));
   return (x, out) => {
     for (let i = 0; i < x.length; i++) {
-      const c = i % scale.length;
-      out[i] = (x[i] - mean[c]) * scale[c] + beta[c];
+      const c = i % mean.length;
+      out[i] = ((x[i] - mean[c]) / Math.sqrt(variance[c] + epsilon)) * gamma[c] + beta[c];
     }
   };
 }

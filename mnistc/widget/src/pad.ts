@@ -33,14 +33,14 @@ function pathData(ink: Ink): string {
 
 export class Pad {
   readonly element: HTMLElement;
-  sheet: Sheet = { ink: [] };
+  page: Sheet = { ink: [] };
   /** Sheets to undo and to redo. */
   readonly past: Sheet[] = [];
   future: Sheet[] = [];
   private _ink = svg("path", { part: "ink", class: "ink" });
   private _wet = svg("path", { part: "ink", class: "ink" });
   private _cursor = svg("rect", { class: "cursor", width: UNIT / CELLS, height: UNIT / CELLS });
-  /** Strokes that are shown and read but not on the sheet yet: one being drawn, or an example. */
+  /** The stroke that is being drawn, if any: not on the page yet, but shown and read. */
   private _unfinished: Ink = [];
   private _pointer: number | null = null;
   private _cell = [CELLS / 2, CELLS / 2];
@@ -49,8 +49,6 @@ export class Pad {
   constructor(
     private _changed: () => void, private _told: (cell: number[], down: boolean) => void,
   ) {
-    let grid = "";
-    for (let at = 0; at < UNIT; at += UNIT / CELLS) grid += `M${at} 0v${UNIT}M0 ${at}h${UNIT}`;
     const up = (e: PointerEvent) => e.pointerId === this._pointer && this.finish();
     this.element = h("div", {
       class: "pad", part: "pad", tabindex: 0, role: "application", "aria-describedby": "help",
@@ -60,7 +58,7 @@ export class Pad {
       keydown: (e: KeyboardEvent) => this._key(e),
       blur: () => this._leave(),
     }, svg("svg", { viewBox: `0 0 ${UNIT} ${UNIT}`, "aria-hidden": "true" },
-      svg("path", { class: "grid", d: grid }), this._ink, this._wet, this._cursor));
+      this._ink, this._wet, this._cursor));
     // Older iOS scrolls, magnifies and selects unless the touch itself is stopped.
     for (const type of ["touchstart", "touchmove"]) {
       this.element.addEventListener(type, (e) => e.preventDefault(), { passive: false });
@@ -69,15 +67,19 @@ export class Pad {
 
   /** All strokes, unfinished ones included. */
   get ink(): Ink {
-    return this.sheet.ink.concat(this._unfinished);
+    return this.page.ink.concat(this._unfinished);
   }
 
-  /** A new sheet; the old one can be had back by undo. */
-  put(sheet: Sheet): void {
-    this.past.push(this.sheet);
+  get isEmpty(): boolean {
+    return !this.page.picture && !this.ink.length;
+  }
+
+  /** A new page; the old one can be had back by undo. */
+  put(page: Sheet): void {
+    this.past.push(this.page);
     if (this.past.length > UNDO_LEVELS) this.past.shift();
     this.future = [];
-    this._show(sheet);
+    this._show(page);
   }
 
   undo(): void {
@@ -90,11 +92,11 @@ export class Pad {
 
   clear(): void {
     this.finish();
-    if (this.sheet.picture || this.sheet.ink.length) this.put({ ink: [] });
+    if (!this.isEmpty) this.put({ ink: [] });
   }
 
-  /** Shows strokes that are not on the sheet yet. */
-  preview(ink: Ink): void {
+  /** Shows the unfinished stroke, if any. */
+  private _preview(ink: Ink): void {
     this._unfinished = ink;
     this._wet.setAttribute("d", pathData(ink));
     this._changed();
@@ -108,19 +110,19 @@ export class Pad {
 
   private _swap(from: Sheet[], to: Sheet[]): void {
     this.finish();
-    const sheet = from.pop();
-    if (sheet) {
-      to.push(this.sheet);
-      this._show(sheet);
+    const page = from.pop();
+    if (page) {
+      to.push(this.page);
+      this._show(page);
     }
   }
 
-  private _show(sheet: Sheet): void {
-    if (this.sheet.picture) this.sheet.picture.canvas.remove();
-    if (sheet.picture) this.element.prepend(sheet.picture.canvas);
-    this.sheet = sheet;
-    this._ink.setAttribute("d", pathData(sheet.ink));
-    this.preview([]);
+  private _show(page: Sheet): void {
+    if (this.page.picture) this.page.picture.canvas.remove();
+    if (page.picture) this.element.prepend(page.picture.canvas);
+    this.page = page;
+    this._ink.setAttribute("d", pathData(page.ink));
+    this._preview([]);
   }
 
   /** Begins or goes on with a stroke. */
@@ -128,7 +130,7 @@ export class Pad {
     const [stroke = []] = this._unfinished;
     if (!stroke.length || distance(point, stroke[stroke.length - 1]) > TINY) {
       stroke.push(point);
-      this.preview([stroke]);
+      this._preview([stroke]);
     }
   }
 
@@ -143,19 +145,14 @@ export class Pad {
     this._leave();
     this.element.focus({ preventScroll: true });
     this._pointer = e.pointerId;
-    try {
-      this.element.setPointerCapture(e.pointerId);
-    } catch {
-      /* the pointer is gone already, or synthetic */
-    }
+    if (e.isTrusted) this.element.setPointerCapture(e.pointerId);
     this._at(e);
   }
 
   private _move(e: PointerEvent): void {
     if (e.pointerId !== this._pointer) return;
-    if (e.isTrusted && !e.buttons) return this.finish(); // let go where no page could see it
-    const events = e.getCoalescedEvents ? e.getCoalescedEvents() : [];
-    for (const event of events.length ? events : [e]) this._at(event);
+    for (const event of e.getCoalescedEvents ? e.getCoalescedEvents() : []) this._at(event);
+    this._at(e); // where it was not among them
   }
 
   /** Leaves cell mode; a pen that is down is lifted. */

@@ -1,3 +1,5 @@
+import { highest } from "./strokes.js";
+
 /** Images of numbers, painted and never read back: black ink of that strength, no paper. */
 export function paint(
   canvas: HTMLCanvasElement, width: number, height: number, ink: (x: number, y: number) => number,
@@ -17,13 +19,12 @@ export function paintMaps(canvas: HTMLCanvasElement, shape: number[], values: Fl
   const [height, width, channels] = shape;
   const gap = height > 1 ? 1 : 0;
   const columns = Math.min(channels, gap ? 8 : 25);
-  const lowest = Math.min(0, values.reduce((a, b) => Math.min(a, b)));
-  const range = values.reduce((a, b) => Math.max(a, b)) - lowest || 1;
+  const range = highest(values.map(Math.abs)) || 1;
   const w = width + gap, h = height + gap;
   paint(canvas, columns * w - gap, Math.ceil(channels / columns) * h - gap, (x, y) => {
     const channel = Math.floor(y / h) * columns + Math.floor(x / w);
     const i = y % h, j = x % w;
     if (channel >= channels || i == height || j == width) return 0;
-    return (values[(i * width + j) * channels + channel] - lowest) / range;
+    return Math.abs(values[(i * width + j) * channels + channel]) / range;
   });
 }

@@ -1,8 +1,7 @@
 /** Models that come with the script, by name, and where the script itself came from. */
 import { loadModel, MAX_FILE, type Model } from "./model.js";
 
-const embedded = new Map<string, unknown>();
-const loaded = new Map<string, Model>();
+const embedded = new Map<string, Model>();
 let base = "";
 
 export function setBase(url: string): void {
@@ -14,32 +13,25 @@ export const beside = (name: string): string => new URL(name, base || document.b
 
 /** Makes a model file (JSON text or parsed) known under a name, for the attribute `model`. */
 export function register(name: string, json: unknown): void {
-  embedded.set(name, json);
-  loaded.delete(name);
+  embedded.set(name, loadModel(json));
 }
 
-/** The embedded model of that name; of the first one if none was asked for or it is not there. */
-export function embeddedModel(name: string | null, fallback: boolean): Model | null {
-  const key = name !== null && embedded.has(name) ? name
-    : name === null || fallback ? [...embedded.keys()][0] : undefined;
-  if (key === undefined) return null;
-  if (!loaded.has(key)) loaded.set(key, loadModel(embedded.get(key)));
-  return loaded.get(key)!;
-}
+/** The embedded model of that name; the first one, if any will do. */
+export const embeddedModel = (name: string | null, any: boolean): Model | undefined =>
+  embedded.get(name!) || (any ? embedded.values().next().value : undefined);
 
 /** The text at a URL, given up on as soon as it is too long for a model. */
 export async function fetchModel(url: string): Promise<Model> {
-  const response = await fetch(url, { credentials: "same-origin" });
-  if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`status ${response.status}`);
   const reader = response.body!.getReader(), decoder = new TextDecoder();
   let text = "";
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) return loadModel(text + decoder.decode());
-    text += decoder.decode(value, { stream: true });
-    if (text.length > MAX_FILE) {
+    if (done || text.length > MAX_FILE) {
       void reader.cancel();
-      throw new Error(`more than ${MAX_FILE} characters`);
+      return loadModel(text);
     }
+    text += decoder.decode(value, { stream: true });
   }
 }

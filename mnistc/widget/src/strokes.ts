@@ -20,8 +20,11 @@ const MAX_KEPT = 20_000;
 const FAR = 1e30;
 
 const tooMany = () => new RangeError("strokes: too many points");
-const lowest = (values: number[]) => values.reduce((a, b) => Math.min(a, b));
-const highest = (values: number[]) => values.reduce((a, b) => Math.max(a, b));
+type Numbers = number[] | Float32Array;
+// Not Math.max(...values): engines limit the number of arguments.
+export const highest = (values: Numbers): number =>
+  (values as number[]).reduce((a, b) => Math.max(a, b));
+export const lowest = (values: Numbers): number => -highest(values.map((v) => -v));
 
 /** Coordinates of all points; stroke k ends before ends[k]. */
 class Path {
@@ -37,7 +40,7 @@ class Path {
       for (let i = 0; i < length; i++) {
         const point = strokes[k][i];
         if (!Number.isFinite(point[0]) || !Number.isFinite(point[1])) {
-          throw new TypeError(`strokes[${k}][${i}]: wanted [x, y], finite numbers`);
+          throw new TypeError("strokes: wanted points [x, y] of finite numbers");
         }
         this.x.push(point[0]);
         this.y.push(point[1]);

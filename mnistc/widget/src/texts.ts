@@ -1,15 +1,14 @@
 /** Every text of the element; {} stands for what is put in. */
 export const ENGLISH = {
-  name: "Digit recogniser",
   pad: "Drawing pad",
-  help: "Draw with the pointer or the keys: arrows move, space lowers and lifts the pen, backspace " +
-    "takes back.",
+  help: "Arrow keys move, space puts the pen down or up, backspace takes back.",
   empty: "Draw a digit",
+  percent: "{}%",
   sure: "{} sure",
   unsure: "Not sure: {} or {}?",
-  cell: "row {}, column {}",
-  penDown: "pen down",
-  penUp: "pen up",
+  cell: "row {}, column {}, pen {}",
+  down: "down",
+  up: "up",
   undo: "Undo",
   redo: "Redo",
   clear: "Clear",
@@ -25,10 +24,7 @@ export const ENGLISH = {
   forget: "Delete",
   inside: "Inside the network",
   loading: "Loading\u2026",
-  badModel: "The network could not be loaded: {}",
-  badInk: "This cannot be read: {}",
-  badPicture: "This picture cannot be read: {}",
-  noise: "the browser hides its pixels from pages; drawing works",
+  failed: "That did not work: {}",
 };
 
 export type Texts = typeof ENGLISH;

@@ -1,7 +1,7 @@
 /** The element's user interface, built anew for other texts or labels. */
 import type { Reading } from "./classify.js";
 import { h, svg } from "./dom.js";
-import * as history from "./history.js";
+import { corrections, FORMATS, keep } from "./history.js";
 import type { Model } from "./model.js";
 import { predict } from "./network.js";
 import type { Pad } from "./pad.js";
@@ -9,14 +9,16 @@ import { paint, paintMaps } from "./pixels.js";
 import { SIZE } from "./strokes.js";
 import { fill, type Texts } from "./texts.js";
 
-export interface Actions {
+/** What the element does for its user interface. */
+export interface Host extends HTMLElement {
+  readonly _pad: Pad;
   undo(): void;
   redo(): void;
   clear(): void;
-  example(): void;
   predict(): void;
-  picture(file: Blob): void;
-  correct(label: number): void;
+  _example(): void;
+  _picture(file: Blob): void;
+  _correct(label: number): void;
 }
 
 export type View = ReturnType<typeof createView>;
@@ -30,34 +32,21 @@ const ICONS = {
 };
 const QUIET = 500; // ms without a change before the reading is said aloud
 
-/** How a language writes shares; a language tag that is none is English. */
-function percentFormat(lang: string): Intl.NumberFormat {
-  try {
-    return new Intl.NumberFormat(lang, { style: "percent" });
-  } catch {
-    return percentFormat("en");
-  }
-}
+const button = (name: string, label: string, click: () => void, child: Node | string = label) =>
+  h("button", { type: "button", part: `button ${name}`, "aria-label": label, title: label, click },
+    child);
 
-/** What was kept of corrections, with its downloads; empty without any. */
-function keptView(texts: Texts): HTMLElement {
-  const element = h("p");
-  const button = (name: string, label: string, click: () => void) =>
-    h("button", { type: "button", part: `button ${name}`, click }, label);
-  const save = (type: string, write: (kept: history.Correction[]) => string) =>
-    button(type, type.toUpperCase(), () => {
-      const href = URL.createObjectURL(new Blob([write(history.corrections())]));
+/** What was kept of corrections, with its downloads. */
+function keptView(texts: Texts, changed: () => void): Node[] {
+  const kept = corrections();
+  return kept.length ? [
+    h("p", {}, fill(texts.kept, kept.length)),
+    ...Object.keys(FORMATS).map((type) => button(type, type.toUpperCase(), () => {
+      const href = URL.createObjectURL(new Blob(kept.map(FORMATS[type])));
       h("a", { href, download: `mnistc.${type}` }).click();
-    });
-  const { length } = history.corrections();
-  if (length) {
-    element.append(h("span", {}, fill(texts.kept, length)), save("jsonl", history.toJsonLines),
-      save("csv", history.toCsv), button("forget", texts.forget, () => {
-        history.forget();
-        element.remove();
-      }));
-  }
-  return element;
+    })),
+    button("forget", texts.forget, () => (keep([]), changed())),
+  ] : [];
 }
 
 /** A picture of each layer's output. */
@@ -73,30 +62,29 @@ function mapsView(model: Model, pixels: Float32Array): HTMLElement[] {
 }
 
 export function createView(
-  root: ShadowRoot, pad: Pad, texts: Texts, lang: string, model: Model | null, actions: Actions,
+  host: Host, texts: Texts, model: Model | null,
 ) {
-  const percent = percentFormat(lang);
+  const pad = host._pad;
+  // No network is ever 100 % sure.
+  const percent = (p: number) => fill(texts.percent, Math.min(Math.round(p * 100), 99));
   const labels = model ? model.labels : [..."0123456789"];
   let reading: Reading | null = null, timer = 0;
 
   const digit = h("b", { part: "digit" }), say = h("span", { part: "confidence" });
-  const sees = h("canvas", { part: "sees", role: "img", "aria-label": texts.sees, title: texts.sees });
+  const sees = h("canvas", { part: "sees", role: "img", "aria-label": texts.sees });
   const error = h("p", { class: "error", part: "error", role: "alert" });
   const status = h("p", { class: "hidden", role: "status" });
   const thanks = h("p", { role: "status" }), kept = h("div"), maps = h("div", { part: "maps" });
   const hint = h("span", { class: "hint", part: "hint" }, texts.empty);
-  const file = h("input", { type: "file", accept: "image/*", hidden: true,
+  const file = h("input", { type: "file", accept: "image/*", hidden: "",
     change: () => (take(file.files), (file.value = "")) });
-  const take = (files?: FileList | null) => files && files[0] && actions.picture(files[0]);
+  const take = (files?: FileList | null) => files && files[0] && host._picture(files[0]);
 
-  const icon = (key: keyof typeof ICONS, click: () => void) =>
-    h("button", { type: "button", part: `button ${key}`, "aria-label": texts[key], title: texts[key],
-      click }, svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" },
-      svg("path", { d: ICONS[key] })));
-  const undo = icon("undo", actions.undo), redo = icon("redo", actions.redo);
-  const clear = icon("clear", actions.clear);
-  const manual = h("button", { type: "button", class: "main", part: "button predict",
-    click: actions.predict }, texts.predict);
+  const icon = (key: keyof typeof ICONS, click: () => void) => button(key, texts[key], click,
+    svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: ICONS[key] })));
+  const undo = icon("undo", () => host.undo()), redo = icon("redo", () => host.redo());
+  const clear = icon("clear", () => host.clear());
+  const manual = button("predict", texts.predict, () => host.predict());
 
   const rows = labels.map((label) => {
     const bar = h("i", { part: "bar" }), value = h("span");
@@ -104,8 +92,7 @@ export function createView(
     return { row, bar, value };
   });
   const choices = h("div", { class: "choices", role: "group", "aria-label": texts.which },
-    ...labels.map((label, i) =>
-      h("button", { type: "button", click: () => actions.correct(i) }, label)));
+    ...labels.map((label, i) => button("choice", label, () => host._correct(i))));
   const details = (key: "wrong" | "inside", toggle: () => void, ...content: Node[]) =>
     h("details", { part: key, toggle }, h("summary", {}, texts[key]), ...content);
   const inside = details("inside", () => showMaps(), maps);
@@ -115,17 +102,16 @@ export function createView(
   const pads = h("div", { class: "draw" }, pad.element, hint,
     h("span", { id: "help", class: "hidden" }, texts.help),
     h("div", { class: "tools", part: "toolbar" }, undo, redo, clear,
-      icon("example", actions.example), icon("picture", () => file.click()), file), manual);
+      icon("example", () => host._example()), icon("picture", () => file.click()), file), manual);
   const card = h("section", {
-    part: "card", "aria-label": texts.name,
+    part: "card",
     dragover: (e: Event) => e.preventDefault(),
     drop: (e: DragEvent) => (e.preventDefault(), take(e.dataTransfer!.files)),
-    paste: (e: ClipboardEvent) => take(e.clipboardData!.files),
   }, pads, h("div", { class: "read" },
     h("div", { class: "answer", part: "answer" }, h("div", {}, digit, say), sees),
     h("ol", { part: "bars", role: "list", "aria-label": texts.bars },
       ...rows.map(({ row }) => row))), error, wrong, inside, status);
-  root.prepend(card);
+  host.shadowRoot!.prepend(card);
 
   function replace(parent: Node, ...children: Node[]): void {
     parent.textContent = "";
@@ -140,7 +126,7 @@ export function createView(
   }
 
   function showKept(): void {
-    if (wrong.open) replace(kept, keptView(texts));
+    if (wrong.open) replace(kept, ...keptView(texts, showKept));
   }
 
   return {
@@ -154,16 +140,15 @@ export function createView(
     tell([x, y]: number[], down: boolean): void {
       clearTimeout(timer);
       status.textContent =
-        fill(texts.cell, y + 1, x + 1) + ", " + texts[down ? "penDown" : "penUp"];
+        fill(texts.cell, y + 1, x + 1, texts[down ? "down" : "up"]);
     },
 
     /** Buttons and hint, after ink came or went. */
     update(live: boolean): void {
-      const empty = !pad.sheet.picture && !pad.ink.length;
       undo.disabled = !pad.past.length;
       redo.disabled = !pad.future.length;
-      clear.disabled = empty;
-      hint.hidden = !empty;
+      clear.disabled = pad.isEmpty;
+      hint.hidden = !pad.isEmpty;
       manual.hidden = live;
     },
 
@@ -177,14 +162,14 @@ export function createView(
       reading = latest;
       const now = seen(), values = now ? now.probabilities : labels.map(() => 0);
       const [first, second] = values.map((_, i) => i).sort((a, b) => values[b] - values[a]);
-      const best = percent.format(values[first]);
+      const best = percent(values[first]);
       digit.textContent = !now ? "\u2013" : now.sure ? now.label! : "?";
       say.textContent = !now ? texts[model ? "empty" : "loading"]
         : now.sure ? fill(texts.sure, best) : fill(texts.unsure, labels[first], labels[second]);
       rows.forEach(({ row, bar, value }, i) => {
         row.className = now && i == first ? "top" : "";
         bar.style.width = `${Math.min(values[i], 1) * 100}%`;
-        value.textContent = now ? percent.format(values[i]) : "";
+        value.textContent = now ? percent(values[i]) : "";
       });
       paint(sees, SIZE, SIZE, (x, y) => (now ? now.pixels[y * SIZE + x] : 0));
       thanks.textContent = "";
