@@ -114,6 +114,50 @@ typedef struct {
     int n_groups;
 } mlp_work;
 
+/* Bits that some image has in pixels k .. k + 7; 0 where all is paper. */
+static int any_ink(const float *images, int n, size_t inputs) {
+    uint32_t seen[8] = {0}, all = 0;
+    for (int i = 0; i < n; i++, images += inputs) {
+        uint32_t bits[8];
+        memcpy(bits, images, sizeof bits);
+        for (int j = 0; j < 8; j++) seen[j] |= bits[j];
+    }
+    for (int j = 0; j < 8; j++) all |= seen[j];
+    return all != 0;
+}
+
+static void list_ink(const float *images, int n, size_t inputs, int stride, mlp_ink *ink) {
+    int n_pixels = 0, n_terms = 0;
+    mc_term *terms = ink->terms;
+    for (size_t k0 = 0; k0 < inputs; k0 += 8) {
+        if (k0 + 8 <= inputs && !any_ink(images + k0, n, inputs)) continue;
+        for (size_t k = k0; k < k0 + 8 && k < inputs; k++) {
+            const int before = n_terms;
+            const float *value = images + k;
+            for (int i = 0; i < n; i++, value += inputs) {
+                uint32_t bits;
+                memcpy(&bits, value, sizeof bits);
+                terms[n_terms] = (mc_term){i * stride, *value};
+                n_terms += (bits << 1) != 0; /* not zero, without a branch to guess */
+            }
+            ink->pixel[n_pixels] = (int32_t)k;
+            ink->start[n_pixels] = before;
+            n_pixels += n_terms > before;
+        }
+    }
+    ink->start[n_pixels] = n_terms;
+    ink->n_pixels = n_pixels;
+}
+
+/* The images come in random order from far more memory than any cache holds: ask early. */
+static void prefetch_images(const mc_train_data *data, const int64_t *order, int n, size_t inputs) {
+    const size_t bytes = inputs * (data->is_uint8 ? 1 : sizeof(float));
+    for (int i = 0; i < n; i++) {
+        const char *image = (const char *)data->x + (size_t)order[i] * bytes;
+        for (size_t b = 0; b < bytes; b += 64) __builtin_prefetch(image + b);
+    }
+}
+
 /* Images of minibatch `task` of those read ahead, and the lists of its ink. */
 static void read_minibatch(void *context, int task, int thread) {
     const mlp_work *w = context;
@@ -124,23 +168,15 @@ static void read_minibatch(void *context, int task, int thread) {
     const int n = (int)(w->n_order - first < batch ? w->n_order - first : batch);
     float *images = m->images + (size_t)task * batch * inputs;
     mlp_ink *ink = &m->ink[task];
+    if (first + (size_t)n < w->n_order) {
+        const size_t after = w->n_order - first - (size_t)n;
+        prefetch_images(w->step->data, w->order + first + n, (int)(after < batch ? after : batch),
+                        inputs);
+    }
     for (int i = 0; i < n; i++)
         mc_load_image(w->step, (size_t)w->order[first + (size_t)i], images + (size_t)i * inputs,
                       thread);
-    int n_pixels = 0, n_terms = 0;
-    for (size_t k = 0; k < inputs; k++) {
-        const int before = n_terms;
-        const float *ink_of = images + k;
-        for (int i = 0; i < n; i++, ink_of += inputs) {
-            ink->terms[n_terms] = (mc_term){i * m->stride, *ink_of};
-            n_terms += *ink_of != 0.0f;
-        }
-        ink->pixel[n_pixels] = (int32_t)k;
-        ink->start[n_pixels] = before;
-        n_pixels += n_terms > before;
-    }
-    ink->start[n_pixels] = n_terms;
-    ink->n_pixels = n_pixels;
+    list_ink(images, n, inputs, m->stride, ink);
 }
 
 static void walk_columns(void *context, int task, int thread) {
@@ -159,15 +195,17 @@ static void walk_columns(void *context, int task, int thread) {
         }
     if (!w->next) return;
     float *sums = m->values[0] + c0;
+    const float scale = (float)m->scale, inverse = 1.0f / scale;
     for (int i = 0; i < w->n_next; i++)
-        memset(sums + (ptrdiff_t)i * m->stride, 0, (size_t)length * sizeof(float));
+        for (int c = 0; c < length; c++)
+            sums[(ptrdiff_t)i * m->stride + c] = inverse * m->bias[c0 + c];
     for (int p = 0; p < w->next->n_pixels; p++) {
         const int32_t *start = w->next->start + p;
         k->row_spread(m->rows + (ptrdiff_t)w->next->pixel[p] * m->stride + c0,
                       w->next->terms + start[0], start[1] - start[0], sums, length);
     }
-    for (int i = 0; i < w->n_next; i++, sums += m->stride)
-        for (int c = 0; c < length; c++) sums[c] = (float)m->scale * sums[c] + m->bias[c0 + c];
+    for (int i = 0; scale != 1.0f && i < w->n_next; i++, sums += m->stride)
+        for (int c = 0; c < length; c++) sums[c] *= scale;
 }
 
 /* ---- the layers behind it ---- */

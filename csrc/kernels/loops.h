@@ -110,9 +110,17 @@ static void deactivate(mc_activation activation, const float *y, float *dy, size
     }
 }
 
-/* -log(s(z)) without overflow. */
-static inline double softplus(double z) {
-    return z > 0.0 ? z + log1p(exp(-z)) : log1p(exp(z));
+/* log(1 + e) for e in [0, 1]: 2 artanh(e / (2 + e)), its series up to the 13th power. */
+static inline float loop_log1p(float e) {
+    const float s = e / (2.0f + e), q = s * s;
+    float p = 1.0f / 13;
+    p = p * q + 1.0f / 11;
+    p = p * q + 1.0f / 9;
+    p = p * q + 1.0f / 7;
+    p = p * q + 1.0f / 5;
+    p = p * q + 1.0f / 3;
+    p = p * q + 1.0f;
+    return 2.0f * s * p;
 }
 
 static size_t largest(const float *y, size_t width) {
@@ -129,44 +137,57 @@ typedef struct {
     float keep, rest;
 } loss_target;
 
-static inline double target_at(const loss_target *t, size_t j) {
+static inline float target_at(const loss_target *t, size_t j) {
     return t->rest + t->keep * (t->row ? t->row[j] : (float)(j == t->class));
 }
 
-static double loss_row(mc_loss loss, mc_activation last, float *z, size_t width,
-                       const loss_target *target, double scale, float *dy) {
-    double sum = 0.0;
-    if (loss == MC_SOFTMAX_CROSS_ENTROPY) {
-        double most = z[0], total = 0.0, mass = 0.0;
-        for (size_t j = 1; j < width; j++) most = z[j] > most ? z[j] : most;
-        for (size_t j = 0; j < width; j++) total += exp(z[j] - most);
-        const double log_total = most + log(total);
-        for (size_t j = 0; j < width; j++) {
-            const double t = target_at(target, j);
-            sum += t * (log_total - z[j]);
-            mass += t;
-        }
-        for (size_t j = 0; j < width; j++) {
-            const double y = exp(z[j] - log_total);
-            dy[j] = (float)(scale * (y * mass - target_at(target, j)));
-            z[j] = (float)y;
-        }
-    } else if (loss == MC_SIGMOID_CROSS_ENTROPY) {
-        for (size_t j = 0; j < width; j++) {
-            const double t = target_at(target, j), y = 1.0 / (1.0 + exp(-(double)z[j]));
-            sum += softplus(z[j]) - t * z[j];
-            dy[j] = (float)(scale * (y - t));
-            z[j] = (float)y;
-        }
-    } else {
-        activate(last, z, width, width);
-        for (size_t j = 0; j < width; j++) {
-            const double error = z[j] - target_at(target, j);
-            sum += error * error / (double)width;
-            dy[j] = (float)(scale * 2.0 * error / (double)width);
-        }
-        deactivate(last, z, dy, width, width);
+/* Each of these turns logits z of one row into outputs, in place, dy into scale * gradient, and
+ * returns the loss. y - t is formed from y and 1 - y without cancellation. */
+static double softmax_loss(float *z, size_t width, const loss_target *target, float scale,
+                           float *dy) {
+    float most = z[0];
+    double total = 0.0, mass = 0.0, sum = 0.0;
+    for (size_t j = 1; j < width; j++) most = z[j] > most ? z[j] : most;
+    for (size_t j = 0; j < width; j++) dy[j] = loop_exp(z[j] - most);
+    for (size_t j = 0; j < width; j++) total += dy[j];
+    const double log_total = most + log(total), inverse = 1.0 / total;
+    for (size_t j = 0; j < width; j++) {
+        const double t = target_at(target, j);
+        sum += t * (log_total - z[j]);
+        mass += t;
     }
+    for (size_t j = 0; j < width; j++) {
+        const double t = target_at(target, j), y = dy[j] * inverse, others = total - dy[j];
+        z[j] = (float)y;
+        dy[j] = (float)(scale * ((mass - t) * y - t * others * inverse));
+    }
+    return sum;
+}
+
+static double sigmoid_loss(float *z, size_t width, const loss_target *target, float scale,
+                           float *dy) {
+    double sum = 0.0;
+    for (size_t j = 0; j < width; j++) {
+        const float x = z[j], t = target_at(target, j);
+        const float e = loop_exp(x < 0.0f ? x : -x), r = 1.0f / (1.0f + e);
+        const float y = x < 0.0f ? e * r : r, rest = x < 0.0f ? r : e * r;
+        z[j] = y;
+        sum += (x < 0.0f ? 0.0f : x) - t * x + loop_log1p(e);
+        dy[j] = scale * ((1.0f - t) * y - t * rest);
+    }
+    return sum;
+}
+
+static double square_loss(mc_activation last, float *z, size_t width, const loss_target *target,
+                          float scale, float *dy) {
+    double sum = 0.0;
+    activate(last, z, width, width);
+    for (size_t j = 0; j < width; j++) {
+        const double error = (double)z[j] - target_at(target, j);
+        sum += error * error / (double)width;
+        dy[j] = (float)(scale * 2.0 * error / (double)width);
+    }
+    deactivate(last, z, dy, width, width);
     return sum;
 }
 
@@ -176,11 +197,16 @@ static double loss_rows(mc_loss loss, mc_activation last, float smoothing, float
     double sum = 0.0;
     loss_target target = {.keep = 1.0f - smoothing, .rest = smoothing / (float)width};
     for (size_t i = 0; i < n; i++, z += width, dy += width) {
-        const double weight = weights ? weights[i] : 1.0;
+        const float weight = weights ? weights[i] : 1.0f, factor = weight * scale;
         target.row = classes ? NULL : targets + i * width;
         target.class = classes ? (size_t)classes[i] : largest(target.row, width);
         *correct += largest(z, width) == target.class;
-        sum += weight * loss_row(loss, last, z, width, &target, weight * scale, dy);
+        if (loss == MC_SOFTMAX_CROSS_ENTROPY)
+            sum += (double)weight * softmax_loss(z, width, &target, factor, dy);
+        else if (loss == MC_SIGMOID_CROSS_ENTROPY)
+            sum += (double)weight * sigmoid_loss(z, width, &target, factor, dy);
+        else
+            sum += (double)weight * square_loss(last, z, width, &target, factor, dy);
     }
     return sum;
 }
