@@ -43,7 +43,7 @@ def test_a_recipe_trains_and_repeats():
 
 
 def test_prepared_data():
-    def doubled(data, seed):
+    def doubled(data, seed, data_dir):
         return np.concatenate([data.images] * 2), np.concatenate([data.labels] * 2)
 
     recipe = dataclasses.replace(recipes.get("quick"), prepare=doubled)

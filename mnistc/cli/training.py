@@ -63,6 +63,7 @@ def run_training(arguments: TrainArguments) -> None:
             callbacks=arguments.callbacks(),
             resume=arguments.resume,
             network=network,
+            data_dir=arguments.data_dir,
         )
     except KeyboardInterrupt:
         network.save(arguments.out)

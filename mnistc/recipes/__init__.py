@@ -6,11 +6,11 @@ the same from the command line.
 
 from __future__ import annotations
 
-from mnistc.recipes import basic, original
+from mnistc.recipes import basic, draw, mnist, original
 from mnistc.recipes.recipe import Recipe, Result
 
 REGISTRY: dict[str, Recipe] = {
-    recipe.name: recipe for module in (basic, original) for recipe in module.RECIPES
+    recipe.name: recipe for module in (basic, original, mnist, draw) for recipe in module.RECIPES
 }
 
 __all__ = ["REGISTRY", "Recipe", "Result", "get", "names"]

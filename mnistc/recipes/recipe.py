@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 Images = npt.NDArray[np.uint8]
 Build = Callable[[Shape, int], list[Layer]]
-Prepare = Callable[["Dataset", int], tuple[Images, npt.NDArray[Any]]]
+DataDir = str | Path | None
+Prepare = Callable[["Dataset", int, DataDir], tuple[Images, npt.NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Recipe:
     epochs, batch_size, optimizer, schedule, loss, label_smoothing, augment, ema
         As in `Sequential.fit`.
     prepare : callable, optional
-        From the training set and a seed to images and labels, where more than the set itself
-        is trained on.
+        From the training set, a seed and the datasets' folder (None: as in `datasets.load`) to
+        images and labels, where more than the set itself is trained on.
     expected : str
         Accuracy and time that were measured.
     """
@@ -100,6 +102,7 @@ class Recipe:
         resume: PathLike | None = None,
         verbose: int = 1,
         network: Sequential | None = None,
+        data_dir: DataDir = None,
     ) -> Result:
         """Follow the recipe.
 
@@ -115,11 +118,15 @@ class Recipe:
             As in `Sequential.fit`.
         network : Sequential, optional
             Made by `network`; give it to keep hold of it when the training is interrupted.
+        data_dir : path, optional
+            Folder of further datasets that the recipe wants.
         """
         if network is None:
             network = self.network_for(data, seed)
         images, labels = (
-            (data.images, data.labels) if self.prepare is None else self.prepare(data, seed)
+            (data.images, data.labels)
+            if self.prepare is None
+            else self.prepare(data, seed, data_dir)
         )
         began = time.perf_counter()
         history = network.fit(
