@@ -106,7 +106,12 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
     def gradients(
-        self, x, targets, sample_weight=None, epoch: int = 0, n_threads: int = 0
+        self,
+        x: npt.NDArray[Any],
+        targets: npt.NDArray[Any],
+        sample_weight: F32 | None = None,
+        epoch: int = 0,
+        n_threads: int = 0,
     ) -> tuple[float, F32]:
         """Mean loss and gradient (n_parameters,) of one minibatch, no update: for tests."""
 
