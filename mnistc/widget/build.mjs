@@ -14,7 +14,7 @@ const dist = join(here, "dist");
 const TARGET = ["safari13.1", "chrome80", "firefox78"];
 const CODE_BUDGET = 12 * 1024; // bytes, gzipped
 
-const BANNER = "/*! mnistc, MIT licence */\n";
+const BANNER = "/*! mnistc, MIT */\n";
 
 const options = {
   absWorkingDir: here, bundle: true, minify: true, write: false, legalComments: "none",

@@ -121,12 +121,12 @@ function readTensor(json: Json, where: string, room: number): Tensor {
   const values = encoding == "decimal" && Array.isArray(data) ? data
     : encoding == "base64" && text ? decodeBase64(data, count, dtype)
     : encoding == "ascii" && text && integer ? decodeAscii(data, count) : [];
-  want(values.length == count, where, `${count} values in encoding decimal or base64`);
+  want(values.length == count, where, `${count} values, encoding decimal or base64`);
   const floats = Float32Array.from(values, (v) =>
     typeof v == "number" && (!integer || v == (v << 24) >> 24) ? v : NaN);
   if (integer) {
     const channels = shape[shape.length - 1];
-    want(Array.isArray(scale) && scale.length == channels, where, `${channels} scales`);
+    want(Array.isArray(scale) && scale.length == channels && scale.every(Number.isFinite), where, `${channels} scales`);
     for (let i = 0; i < count; i++) floats[i] *= Math.fround(scale[i % channels]);
   }
   want(floats.every(Number.isFinite), where, `finite numbers (${dtype})`);

@@ -19,6 +19,10 @@ const MAX_POINTS = 100_000;
 const MAX_KEPT = 20_000;
 const FAR = 1e30;
 
+function want(ok: boolean): void {
+  if (!ok) throw new TypeError("strokes: wanted lists of finite points [x, y]");
+}
+
 const tooMany = () => new RangeError("strokes: too many points");
 type Numbers = number[] | Float32Array;
 // Not Math.max(...values): engines limit the number of arguments.
@@ -34,14 +38,14 @@ class Path {
 
   /** Nothing of the strokes is trusted. */
   constructor(strokes: Strokes) {
+    want(strokes.length >= 0);
     for (let k = 0; k < strokes.length; k++) {
       const { length } = strokes[k];
-      if (!(length <= MAX_POINTS - this.x.length)) throw tooMany();
+      want(length >= 0);
+      if (length > MAX_POINTS - this.x.length) throw tooMany();
       for (let i = 0; i < length; i++) {
         const point = strokes[k][i];
-        if (!Number.isFinite(point[0]) || !Number.isFinite(point[1])) {
-          throw new TypeError("strokes: wanted points [x, y] of finite numbers");
-        }
+        want(Number.isFinite(point[0]) && Number.isFinite(point[1]));
         this.x.push(point[0]);
         this.y.push(point[1]);
       }
@@ -134,7 +138,7 @@ export function centreOffset(ink: ArrayLike<number>): number[] {
 export function rasterize(
   strokes: Strokes, { penWidth = PEN_WIDTH }: { penWidth?: number | undefined } = {},
 ): Float32Array {
-  if (!(penWidth > 0 && penWidth <= 10)) throw new RangeError("penWidth: wanted above 0, at most 10");
+  if (!(penWidth > 0 && penWidth <= 10)) throw new RangeError("penWidth: wanted 0 to 10");
   const path = new Path(strokes);
   if (path.ends.length) path.fit(penWidth);
   return Float32Array.from(path.draw(penWidth, centreOffset(path.draw(penWidth, [0, 0]))));
