@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -279,3 +280,20 @@ def test_ctrl_c_within_a_training_is_answered_between_chunks(tmp_path):
         net.fit(x, y, epochs=100, callbacks=[Press(), log], verbose=0)
     assert len(Path(log.path).read_text().splitlines()) == 2  # the heading and one epoch
     assert np.isfinite(net.predict(x)).all()
+
+
+def test_a_network_in_use_is_refused_to_other_threads():
+    x, y = bars(5000)
+    net = network()
+    trainer = threading.Thread(target=net.fit, args=(x, y), kwargs={"epochs": 40, "verbose": 0})
+    trainer.start()
+    refused = 0
+    while trainer.is_alive() and not refused:
+        try:
+            net.predict(x[:1])
+        except RuntimeError as error:
+            assert "another thread" in str(error)
+            refused += 1
+    trainer.join()
+    assert refused
+    assert np.isfinite(net.predict(x[:1])).all()

@@ -17,7 +17,7 @@ from mnistc import Conv2D, Dense, Flatten, MaxPool2D  # noqa: E402
 from mnistc.sklearn import NetworkClassifier  # noqa: E402
 
 
-@parametrize_with_checks([NetworkClassifier(epochs=30, n_threads=1)])
+@parametrize_with_checks([NetworkClassifier()])
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,8 @@ def _check_writable(path: Path) -> None:
         raise IsADirectoryError(21, "--out must be a file, this is a folder", str(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(path.parent))
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise PermissionError(13, "cannot write", str(path))
 
 
 def _facts(network: Sequential, data: Dataset, threads: int) -> dict[str, Any]:
