@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from mnistc.augment import Augment
 from mnistc.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, Shape
 from mnistc.optimizers import SGD, Adam
 from mnistc.recipes.recipe import Recipe
-from mnistc.schedules import Cosine
+from mnistc.schedules import Cosine, OneCycle
 
 
 def _original_mlp(input_shape: Shape, classes: int) -> list[Layer]:
@@ -40,11 +41,13 @@ RECIPES = [
     Recipe(
         name="keras-cnn",
         description="The original's Keras network: two convolutions of 32 and 64 channels with "
-        "max-pooling, dropout, one dense layer; Adam, minibatches of 128.",
+        "max-pooling, dropout, one dense layer; Adam in one cycle, minibatches of 128, images a "
+        "little turned, scaled and moved.",
         build=_keras_cnn,
         epochs=12,
         batch_size=128,
-        optimizer=Adam(0.001),
-        schedule=Cosine(),
+        optimizer=Adam(0.004),
+        schedule=OneCycle(peak=0.25),
+        augment=Augment(rotation=8.0, scale=0.08, shear=4.0, shift=1.0),
     ),
 ]
