@@ -121,13 +121,6 @@ static void conv_weight_dense(const mc_run *run, const mc_op *op, const mc_scrat
     }
 }
 
-/* g != 0, without a branch to guess. */
-static inline int is_live(float g) {
-    uint32_t bits;
-    memcpy(&bits, &g, sizeof bits);
-    return (bits << 1) != 0;
-}
-
 /* The winners of one window with a gradient, by position: lists q * n_out .., their lengths packed
  * into one word of four times 16 bits, so that no count waits for a store. */
 static __attribute__((noinline)) uint64_t sort_by_position(const float *dy, const uint8_t *winner,
@@ -138,7 +131,7 @@ static __attribute__((noinline)) uint64_t sort_by_position(const float *dy, cons
         const int q = winner[c];
         const size_t here = (size_t)(q * n_out) + (counts >> 16 * q & 0xffff);
         terms[here] = (mc_term){c * n_taps, dy[c]};
-        counts += (uint64_t)is_live(dy[c]) << 16 * q;
+        counts += (uint64_t)mc_is_live(dy[c]) << 16 * q;
     }
     return counts;
 }
@@ -149,7 +142,7 @@ sort_by_filter(const float *dy, const uint8_t *winner, int n_out, int windows,
                const int32_t *position, mc_term *restrict terms, int32_t *restrict count) {
     for (int c = 0; c < n_out; c++, terms += windows) {
         terms[count[c]] = (mc_term){position[winner[c]], dy[c]};
-        count[c] += is_live(dy[c]);
+        count[c] += mc_is_live(dy[c]);
     }
 }
 

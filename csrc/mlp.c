@@ -135,10 +135,8 @@ static void list_ink(const float *images, int n, size_t inputs, int stride, mlp_
             const int before = n_terms;
             const float *value = images + k;
             for (int i = 0; i < n; i++, value += inputs) {
-                uint32_t bits;
-                memcpy(&bits, value, sizeof bits);
                 terms[n_terms] = (mc_term){i * stride, *value};
-                n_terms += (bits << 1) != 0; /* not zero, without a branch to guess */
+                n_terms += mc_is_live(*value);
             }
             ink->pixel[n_pixels] = (int32_t)k;
             ink->start[n_pixels] = before;

@@ -74,6 +74,13 @@ static inline mc_scratch mc_scratch_of(const mc_run *run, const mc_op *op) {
     return s;
 }
 
+/* x != 0, without a branch to guess. */
+static inline int mc_is_live(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits << 1) != 0;
+}
+
 /* The image inside a border of zeros. */
 void mc_pad(const float *image, mc_shape shape, int pad_height, int pad_width, float *padded);
 

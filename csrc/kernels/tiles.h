@@ -179,7 +179,23 @@ row_spread_strip(const float *row, const mc_term *terms, int n, float *sums, con
         break;                                                                                     \
     }
 
+/* The last columns of rows of at least VW, as a whole vector whose first lanes are not kept. */
+static void row_sum_tail(const float *rows, const mc_term *terms, int n, float *sum, int tail) {
+    const int skip = VW - tail;
+    vf acc[2] = {vload(sum - skip), vzero()}; /* two chains, to hide latency */
+    int i = 0;
+    for (; i + 2 <= n; i += 2)
+        for (int j = 0; j < 2; j++)
+            acc[j] =
+                vfma(vset(terms[i + j].value), vload(rows + terms[i + j].offset - skip), acc[j]);
+    if (i < n) acc[0] = vfma(vset(terms[i].value), vload(rows + terms[i].offset - skip), acc[0]);
+    float lanes[VW];
+    vstore(lanes, vadd(acc[0], acc[1]));
+    for (int j = 0; j < tail; j++) sum[j] = lanes[skip + j];
+}
+
 static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, int length) {
+    const int has_vector = length >= VW;
     for (; length >= VW;) {
         const int vectors = length / VW < SUM_VECTORS ? length / VW : SUM_VECTORS;
         STRIPS(row_sum_strip, vectors, rows, terms, n, sum)
@@ -187,12 +203,11 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
         sum += vectors * VW;
         length -= vectors * VW;
     }
-    if (!length) return;
-    float acc[VW];
-    for (int j = 0; j < length; j++) acc[j] = sum[j];
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < length; j++) acc[j] += terms[i].value * rows[terms[i].offset + j];
-    for (int j = 0; j < length; j++) sum[j] = acc[j];
+    if (length && has_vector)
+        row_sum_tail(rows, terms, n, sum, length);
+    else
+        for (int i = 0; i < n; i++)
+            for (int j = 0; j < length; j++) sum[j] += terms[i].value * rows[terms[i].offset + j];
 }
 
 static void row_spread(const float *row, const mc_term *terms, int n, float *sums, int length) {
