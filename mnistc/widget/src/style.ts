@@ -17,7 +17,7 @@ export function adoptStyle(root: ShadowRoot): void {
   }
   // The element's attributes are there, and a block shows, only once it is in the page.
   setTimeout(() => {
-    const style = h("style", { nonce: root.host.getAttribute("nonce") || "" }, css);
+    const style = h("style", { nonce: (root.host as HTMLElement).nonce || "" }, css);
     root.append(style);
     if (!style.sheet) root.append(h("link", { rel: "stylesheet", href: beside("mnistc.css") }));
   });

@@ -38,7 +38,9 @@ export function launch(name, options = {}) {
   return name == "webkit" ? WebKit.launch(options) : Puppet.launch(name, options);
 }
 
-const asFunction = (code) => `(async () => { ${/\breturn\b/.test(code) ? code : `return ${code}`} })()`;
+/** An expression, or statements with a return. */
+const asFunction = (code) =>
+  `(async () => { ${/;|\breturn\b/.test(code) ? code : `return ${code}`} })()`;
 
 class Puppet {
   static async launch(name, { prefs = {}, args = [] } = {}) {
@@ -90,7 +92,7 @@ class Puppet {
   }
 
   async press(keys) {
-    for (const key of keys) await this.page.keyboard.press(key);
+    for (const key of keys) await this.page.keyboard.press(key == "Space" ? " " : key);
   }
 
   screenshot(path, options = {}) {

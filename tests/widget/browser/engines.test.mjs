@@ -1,0 +1,422 @@
+/** What must hold in every engine: Chromium, Firefox and WebKitGTK. */
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { pathToFileURL } from "node:url";
+
+import { loadModel, predict, rasterize } from "../../../mnistc/widget/dist/core.js";
+import { floatTensor, randomModel, SMALL } from "../models.mjs";
+import { launch, missing } from "./browsers.mjs";
+import { folder, noSite, page, serve } from "./site.mjs";
+
+const STRICT = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
+  "img-src data:; frame-src 'self'; base-uri 'none'; require-trusted-types-for 'script'";
+const OLD = `for (const type of [Document, ShadowRoot]) delete type.prototype.adoptedStyleSheets;
+  delete CSSStyleSheet.prototype.replaceSync;`;
+const SCRIPTS = ["NaN", "1e999"];
+
+const hostile = () => {
+  const file = randomModel(SMALL, { labels: Array.from({ length: 10 }, (_, i) =>
+    `<img src=x onerror="x=${i}">`) });
+  const wrong = JSON.parse(JSON.stringify(randomModel(SMALL)));
+  wrong.tensors["conv2d_0.weight"].shape = [1e9, 1e9];
+  const infinite = randomModel(SMALL);
+  infinite.tensors["conv2d_0.bias"] = floatTensor([Infinity, 0, 0, 0], [4]);
+  const json = (body, more) => ({ body, type: "application/json", ...more });
+  return {
+    "/labels.json": json(JSON.stringify(file)),
+    "/shape.json": json(JSON.stringify(wrong)),
+    "/infinite.json": json(JSON.stringify(infinite)),
+    "/empty.json": json(""),
+    "/html.json": json("<script>x=1</script>"),
+    "/deep.json": json("[".repeat(1 << 20)),
+    "/proto.json": json('{"__proto__":{"format":"mnistc-model"},"format":"mnistc-model"}'),
+    "/gone.json": json("", { status: 500 }),
+    "/endless.json": json("", { stream: (response) => {
+      const more = () => response.destroyed || response.write(" ".repeat(1 << 18), more);
+      more();
+    } }),
+    ...Object.fromEntries(SCRIPTS.map((text) => [`/${text}.json`, json(text)])),
+  };
+};
+
+const PAGES = {
+  "/one.html": { body: page("<mnistc-digit id=d></mnistc-digit>") },
+  "/strict.html": { body: page("<mnistc-digit id=d></mnistc-digit>"),
+    headers: { "Content-Security-Policy": STRICT } },
+  "/old.js": { body: OLD, type: "text/javascript" },
+  "/old.html": { body: page("<mnistc-digit id=d></mnistc-digit>",
+    '<script src="/old.js"></script><script src="/mnistc.global.js"></script>') },
+  "/nonce.html": { body: page('<mnistc-digit id=d nonce="abc"></mnistc-digit>',
+    '<script src="/old.js" nonce="abc"></script><script src="/mnistc.global.js" nonce="abc"></script>'),
+    headers: { "Content-Security-Policy":
+      "default-src 'none'; script-src 'nonce-abc'; style-src 'nonce-abc'; img-src data:" } },
+  "/old-strict.html": { body: page("<mnistc-digit id=d></mnistc-digit>",
+    '<script src="/old.js"></script><script src="/mnistc.global.js"></script>'),
+    headers: { "Content-Security-Policy": STRICT.replace(/; require-trusted.*/, "") } },
+  "/module.html": { body: page("<mnistc-digit id=d></mnistc-digit>",
+    '<script type="module" src="/mnistc.js"></script>') },
+  "/twice.html": { body: page('<div id="mnistc"></div><mnistc-digit id=d></mnistc-digit>',
+    '<script src="/mnistc.global.js"></script>'.repeat(2) +
+    '<script type="module" src="/mnistc.js"></script>') },
+  "/drop-in.html": { body: page("<div><mnist-checker-widget /></div><p id=p>after</p>",
+    '<script src="/mnist_widget.js"></script>') },
+  "/drop-ins.html": { body: page(`<script src="/mnist_widget.js"></script>
+    <div><mnist-checker-widget /></div><script src="/mnist_convolution_widget.js"></script>
+    <div><mnist-convolution-checker-widget /></div>`, "") },
+  "/swallow.html": { body: page("<mnistc-digit id=d /><p id=p>after</p>") },
+  "/frame.html": { body: page('<iframe id=f src="/one.html" width=600 height=500></iframe>', "") },
+  "/late.html": { body: page("<mnistc-digit id=d></mnistc-digit>", "") },
+  "/manual.html": { body: page('<mnistc-digit id=d live="false"></mnistc-digit>') },
+  "/hostile.html": { body: page("<mnistc-digit id=d></mnistc-digit>") },
+};
+
+const READY = "await d.ready;";
+/** A path of whole pixels of the viewport, in a pad that lies at some place and size. */
+const STROKE = [[40, 60], [90, 50], [130, 100], [120, 180], [60, 200], [61, 130], [150, 210]];
+
+const SITE_FILE = pathToFileURL(join(folder || ".", "index.html")).href;
+const trained = existsSync(join(folder || ".", "mnistc.global.js"));
+
+for (const name of ["chromium", "firefox", "webkit"]) {
+  const skip = missing(name) || noSite || (trained ? undefined : "no model");
+  describe(name, { skip }, () => {
+    let browser, site;
+    const open = (path, options) => browser.open(site.url + path, options);
+    const pad = () => browser.run(`const r = d.shadowRoot.querySelector(".pad").getBoundingClientRect();
+      return [r.left, r.top, r.width, r.height]`);
+    const noErrors = () => assert.deepEqual(browser.errors, []);
+
+    before(async () => {
+      site = await serve({ ...PAGES, ...hostile() });
+      browser = await launch(name);
+    });
+    after(async () => {
+      await browser.close();
+      site.close();
+    });
+
+    test("ten digits drawn by mouse and finger are read", async () => {
+      await open("/one.html");
+      await browser.run(READY);
+      const samples = await browser.run("mnistc.samples()"), [left, top, width, height] = await pad();
+      for (const type of browser.hasTouch ? ["mouse", "touch"] : ["mouse"]) {
+        const read = [];
+        for (const strokes of samples) {
+          await browser.run("d.clear()");
+          for (const stroke of strokes) {
+            await browser.draw(stroke.filter((_, i) => i % 4 == 0 || i == stroke.length - 1)
+              .map(([x, y]) => [Math.round(left + x * width), Math.round(top + y * height)]), type);
+          }
+          read.push(await browser.run("d.prediction"));
+        }
+        assert.deepEqual(read, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], type);
+      }
+      noErrors();
+    });
+
+    test("the pixels are those of core.js in Node, to the bit", async () => {
+      for (const scale of name == "webkit" ? [1] : [1, 1.5, 2, 3]) {
+        await open("/one.html", { scale });
+        await browser.run(READY);
+        if (name != "webkit") assert.equal(await browser.run("devicePixelRatio"), scale);
+        const [left, top] = await pad();
+        await browser.draw(STROKE.map(([x, y]) => [Math.ceil(left) + x, Math.ceil(top) + y]));
+        const { strokes, pixels, probabilities } = await browser.run(
+          "return { strokes: d.strokes, pixels: d.pixels, probabilities: d.probabilities }");
+        assert.equal(strokes[0].length, STROKE.length, "a point for every place of the pointer");
+        assert.deepEqual(pixels, Array.from(rasterize(strokes)), `scale ${scale}`);
+        const model = loadModel(await (await fetch(`${site.url}/${await browser.run("d.weights.name")}.json`)).text());
+        predict(model, pixels).forEach((p, i) => assert.ok(Math.abs(p - probabilities[i]) < 1e-6));
+        const drawn = await browser.run(`d.strokes = ${JSON.stringify([STROKE])}; return d.pixels`);
+        assert.deepEqual(drawn, Array.from(rasterize([STROKE])));
+      }
+      noErrors();
+    });
+
+    test("the keyboard draws in cells of 28 x 28", async () => {
+      await open("/one.html");
+      await browser.run(`${READY} return d.shadowRoot.querySelector(".pad").focus()`);
+      await browser.press(["ArrowUp", "Space", "ArrowDown", "ArrowDown", "ArrowRight", "Enter"]);
+      const cell = (x, y) => [(x + 0.5) / 28, (y + 0.5) / 28];
+      assert.deepEqual(await browser.run("d.strokes"),
+        [[cell(14, 13), cell(14, 14), cell(14, 15), cell(15, 15)]]);
+      assert.equal(await browser.run("d.prediction") === null, false);
+      await browser.press(["Backspace"]);
+      assert.deepEqual(await browser.run("d.strokes"), []);
+      noErrors();
+    });
+
+    test("undo, redo, clear, empty", async () => {
+      await open("/one.html");
+      const result = await browser.run(`${READY}
+        const seen = [], look = () => seen.push(d.strokes.length + ":" + (d.prediction === null));
+        d.strokes = [[[0, 0], [1, 1]]]; look();
+        d.strokes = [[[0, 0], [1, 1]], [[1, 0]]]; look();
+        d.undo(); look(); d.redo(); look(); d.clear(); look(); d.undo(); look();
+        d.undo(); d.undo(); look(); d.undo(); look();
+        return seen.join(" ")`);
+      assert.equal(result, "1:false 2:false 1:false 2:false 0:true 2:false 0:true 0:true");
+      noErrors();
+    });
+
+    test("ink survives moving, hiding, resizing, and an interrupted pointer", async () => {
+      await open("/one.html");
+      const [before, after] = await browser.run(`${READY}
+        d.strokes = [[[0.2, 0.2], [0.8, 0.7]]];
+        const before = JSON.stringify([d.strokes, d.pixels]);
+        const ink = () => d.shadowRoot.querySelector(".ink").getAttribute("d");
+        const path = ink();
+        const dialog = document.body.appendChild(document.createElement("dialog"));
+        dialog.append(d);
+        if (dialog.showModal) { dialog.showModal(); dialog.close(); }
+        d.hidden = true;
+        d.style.width = "240px";
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        d.hidden = false;
+        document.body.append(d);
+        return [before + path, JSON.stringify([d.strokes, d.pixels]) + ink()]`);
+      assert.equal(after, before);
+      const kept = await browser.run(`d.clear();
+        const pad = d.shadowRoot.querySelector(".pad"), box = pad.getBoundingClientRect();
+        const send = (type, x) => pad.dispatchEvent(new PointerEvent(type, { pointerId: 9, buttons: 1,
+          clientX: box.left + x, clientY: box.top + x, bubbles: true }));
+        send("pointerdown", 20); send("pointermove", 60); send("pointercancel", 60);
+        send("pointermove", 90); send("pointerup", 90);
+        return [d.strokes.length, d.strokes[0].length, d.prediction !== null]`);
+      assert.deepEqual(kept, [1, 2, true]);
+      noErrors();
+    });
+
+    for (const [path, what] of Object.entries({
+      "/strict.html": "a strict Content-Security-Policy with trusted types",
+      "/old.html": "no constructable style sheets",
+      "/nonce.html": "no constructable style sheets, a policy with a nonce",
+      "/old-strict.html": "no constructable style sheets, a strict policy",
+      "/module.html": "the ES module, with a model file beside it",
+      "/twice.html": "double loading, and an id that takes the global's name",
+    })) {
+      test(`works with ${what}`, async () => {
+        await open(path);
+        const [digit, cursor, width] = await browser.run(`
+          await customElements.whenDefined("mnistc-digit"); ${READY}
+          await new Promise((resolve) => setTimeout(resolve, 300));
+          d.strokes = [[[0.5, 0.2], [0.5, 0.8]]];
+          const pad = d.shadowRoot.querySelector(".pad"), box = pad.getBoundingClientRect();
+          return [d.prediction, getComputedStyle(pad).cursor, Math.round(box.width - box.height)]`);
+        assert.deepEqual([digit, cursor, width], [1, "crosshair", 0]);
+        if (path != "/old-strict.html") noErrors(); // there a <style> is blocked before a <link> helps
+      });
+    }
+
+    test("the original's two lines, self-closing as they were", async () => {
+      await open("/drop-in.html");
+      const first = await browser.run(`const [e] = document.getElementsByTagName("mnist-checker-widget");
+        await e.ready; e.strokes = mnistc.samples()[2];
+        return [e.prediction, e.weights.layers.some(({ type }) => type == "conv2d"), p.offsetHeight > 0]`);
+      assert.deepEqual(first, [2, false, true]);
+      await open("/drop-ins.html");
+      const both = await browser.run(`return ["mnist-checker-widget", "mnist-convolution-checker-widget"]
+        .map((tag) => {
+          const [e] = document.getElementsByTagName(tag);
+          e.strokes = mnistc.samples()[3];
+          return [e.prediction, e.weights.layers.some(({ type }) => type == "conv2d")];
+        })`);
+      assert.deepEqual(both, [[3, false], [3, true]]);
+      await open("/swallow.html");
+      assert.equal(await browser.run("return p.offsetHeight > 0"), true);
+      noErrors();
+    });
+
+    test("the demo page from file://, both networks on the same strokes", async () => {
+      await browser.open(SITE_FILE);
+      const result = await browser.run(`const digits = [...document.querySelectorAll("mnistc-digit")];
+        await Promise.all(digits.map((digit) => digit.ready));
+        digits[0].strokes = mnistc.samples()[5];
+        digits[0].predict();
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        const read = digits.map((digit) => digit.prediction);
+        digits[0].clear();
+        digits[0].predict();
+        return [read, digits.map((digit) => digit.strokes.length)]`);
+      assert.deepEqual(result, [[5, 5], [0, 0]]);
+      noErrors();
+    });
+
+    test("an iframe, a script that comes late, an element that is made by script", async () => {
+      await open("/frame.html");
+      assert.equal(await browser.run(`await new Promise((resolve) => f.contentWindow.d ? resolve()
+        : f.addEventListener("load", resolve));
+        const { d } = f.contentWindow; await d.ready; d.strokes = [[[0, 0], [0, 1]]];
+        return d.prediction`), 1);
+      await open("/late.html");
+      const late = await browser.run(`d.strokes = [[[0, 0], [0, 1]]];
+        const script = document.createElement("script");
+        script.src = "/mnistc.global.js";
+        document.head.append(script);
+        await customElements.whenDefined("mnistc-digit");
+        const made = document.createElement("mnistc-digit");
+        made.strokes = [[[0, 0], [1, 0]]];
+        document.body.append(made);
+        await made.ready;
+        return [d.prediction, made.strokes.length, made.prediction === null]`);
+      assert.deepEqual(late, [1, 1, false]);
+      noErrors();
+    });
+
+    test("without live prediction there is a button for it", async () => {
+      await open("/manual.html");
+      const result = await browser.run(`${READY} d.strokes = [[[0, 0], [0, 1]]];
+        const before = d.prediction;
+        const button = d.shadowRoot.querySelector('[part~="predict"]');
+        button.click();
+        const after = d.prediction, shown = button.offsetHeight;
+        d.setAttribute("live", "");
+        return [before, after, shown >= 44,
+          d.shadowRoot.querySelector('[part~="predict"]').offsetHeight]`);
+      assert.deepEqual(result, [null, 1, true, 0]);
+    });
+
+    test("hostile models are an event and a message, never an exception", async () => {
+      await open("/hostile.html");
+      const names = Object.keys(hostile()).filter((path) => path != "/labels.json");
+      const results = await browser.run(`${READY}
+        const results = [];
+        for (const src of ${JSON.stringify([...names, "/nowhere.json", "data:,{}", "http://[", "javascript:1"])}) {
+          const event = new Promise((resolve) => d.addEventListener("mnistc-error", resolve, { once: true }));
+          d.setAttribute("src", src);
+          const { detail, bubbles, composed } = await event;
+          const rejected = await d.ready.then(() => false, () => true);
+          results.push([src, !!detail.message && bubbles && composed && rejected,
+            d.shadowRoot.querySelector("[role=alert]").textContent == detail.message, d.prediction]);
+        }
+        return results`);
+      assert.equal(results.length, names.length + 4);
+      for (const result of results) assert.deepEqual(result.slice(1), [true, true, null], result[0]);
+      const labels = await browser.run(`window.x = null;
+        d.src = ""; d.setAttribute("src", "/labels.json"); await d.ready;
+        d.strokes = [[[0, 0], [1, 1]]];
+        const text = d.shadowRoot.querySelector("ol").textContent;
+        d.predict();
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        return [text.includes("<img"), d.shadowRoot.querySelectorAll("img").length, window.x]`);
+      assert.deepEqual(labels, [true, 0, null]);
+      assert.deepEqual(browser.errors.filter((error) => !/Failed to load|cannot load|status|Cross-Origin|NetworkError|CORS/i.test(error)), []);
+    });
+
+    test("hostile strokes are an event and a message, and the drawing stays", async () => {
+      await open("/one.html");
+      const results = await browser.run(`${READY}
+        d.strokes = [[[0, 0], [0, 1]]];
+        const bad = [null, 7, "strokes", [[[NaN, 0]]], [[[0, Infinity]]], [[{}]], [null],
+          [Array(1e6).fill([0, 0])], Array(1e6).fill([[0, 0]])];
+        return bad.map((strokes) => {
+          let message = "";
+          d.addEventListener("mnistc-error", (event) => (message = event.detail.message), { once: true });
+          d.strokes = strokes;
+          return [message.length > 10, d.shadowRoot.querySelector("[role=alert]").textContent == message,
+            d.strokes.length, d.prediction];
+        })`);
+      for (const result of results) assert.deepEqual(result, [true, true, 1, 1]);
+      const many = await browser.run(`
+        d.strokes = Array.from({ length: 5000 }, (_, i) => [[i % 70, i % 71], [i % 72, i % 73]]);
+        return [d.strokes.length, d.prediction === null]`);
+      assert.deepEqual(many, [5000, false]);
+      noErrors();
+    });
+
+    test("a correction is kept here, downloadable, cancelable, and sent only on request", async () => {
+      await open("/one.html");
+      const result = await browser.run(`${READY} localStorage.clear();
+        const correct = (label) => {
+          const details = d.shadowRoot.querySelector('[part="wrong"]');
+          details.open = true;
+          details.querySelectorAll(".choices button")[label].click();
+          return JSON.parse(localStorage.getItem("mnistc-history") || "[]");
+        };
+        d.strokes = [[[0, 0], [0, 1]]];
+        d.predict();
+        const kept = correct(7);
+        d.addEventListener("mnistc-correction", (event) => event.preventDefault(), { once: true });
+        const cancelled = correct(8).length;
+        d.setAttribute("report-url", "/report");
+        const sent = correct(9).length;
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        return [kept.length, kept[0].label, kept[0].prediction, kept[0].pixels.length, cancelled, sent,
+          d.shadowRoot.querySelectorAll('[part~="csv"], [part~="jsonl"]').length]`);
+      assert.deepEqual(result, [1, 7, 1, 784, 1, 2, 2]);
+      const reports = site.requests.filter(({ path }) => path == "/report");
+      assert.deepEqual(reports.map(({ method, body }) => [method, JSON.parse(body).label]), [["POST", 9]]);
+    });
+
+    test("an uploaded picture is read", async () => {
+      await open("/one.html");
+      const result = await browser.run(`${READY}
+        const canvas = document.createElement("canvas");
+        canvas.width = 200; canvas.height = 260;
+        const context = canvas.getContext("2d");
+        context.fillStyle = "#fff"; context.fillRect(0, 0, 200, 260);
+        context.lineWidth = 22; context.lineCap = "round"; context.strokeStyle = "#123";
+        context.beginPath();
+        for (const [x, y] of mnistc.samples()[7][0]) context.lineTo(20 + 150 * x, 30 + 200 * y);
+        context.stroke();
+        const file = await new Promise((resolve) => canvas.toBlob(resolve));
+        const drop = async (blob) => {
+          const data = new DataTransfer();
+          data.items.add(new File([blob], "digit.png", { type: "image/png" }));
+          const event = new Event("drop", { bubbles: true, cancelable: true });
+          event.dataTransfer = data;
+          const done = new Promise((resolve) => ["predict", "error"].forEach((type) =>
+            d.addEventListener("mnistc-" + type, resolve, { once: true })));
+          d.shadowRoot.querySelector("section").dispatchEvent(event);
+          return (await done).type;
+        };
+        const first = [await drop(file), d.prediction, d.strokes.length];
+        d.strokes = [[[0, 0], [0, 1]]];
+        const second = d.prediction;
+        d.undo();
+        return [...first, second, d.prediction, await drop(new Blob(["no picture"]))]`);
+      assert.deepEqual(result, ["mnistc-predict", 7, 0, 1, 7, "mnistc-error"]);
+    });
+
+    test("feature maps on demand, right to left, another language", async () => {
+      await open("/one.html");
+      const result = await browser.run(`${READY}
+        document.dir = "rtl";
+        mnistc.MnistDigit.texts.he = { empty: "\\u05e6\\u05d9\\u05d9\\u05e8", undo: "U" };
+        d.lang = "he-IL";
+        const say = d.shadowRoot.querySelector('[part="confidence"]').textContent;
+        d.strokes = [[[0, 0], [0, 1]]];
+        d.predict();
+        const inside = d.shadowRoot.querySelector('[part="inside"]');
+        const before = inside.querySelectorAll("canvas").length;
+        inside.open = true;
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        const row = d.shadowRoot.querySelector("li").getBoundingClientRect();
+        const label = d.shadowRoot.querySelector("li b").getBoundingClientRect();
+        return [say, before, inside.querySelectorAll("canvas").length > 2, label.right == row.right,
+          d.shadowRoot.querySelector('[part~="redo"]').title]`);
+      assert.deepEqual(result, ["\u05e6\u05d9\u05d9\u05e8", 0, true, true, "Redo"]);
+      noErrors();
+    });
+
+    test("every target is 44 pixels large, in a column of 240 pixels too", async () => {
+      await open("/one.html");
+      const small = await browser.run(`${READY} d.style.width = "240px";
+        d.strokes = [[[0, 0], [0, 1]]]; d.predict();
+        for (const details of d.shadowRoot.querySelectorAll("details")) details.open = true;
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        const inner = d.shadowRoot.querySelector("section");
+        return [[...d.shadowRoot.querySelectorAll("button, summary")]
+          .filter((e) => e.offsetParent && (e.offsetWidth < 44 || e.offsetHeight < 44))
+          .map((e) => e.outerHTML), inner.scrollWidth <= inner.clientWidth]`);
+      assert.deepEqual(small, [[], true]);
+    });
+  });
+}
+
+test("the sources of both engines' expectations are the built files", { skip: noSite }, () => {
+  const built = readFileSync(new URL("../../../mnistc/widget/dist/core.js", import.meta.url), "utf8");
+  assert.equal(readFileSync(join(folder, "core.js"), "utf8"), built);
+});
