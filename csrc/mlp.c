@@ -1,45 +1,61 @@
 /* mlp.c - minibatch descent for small dense networks on images that are mostly paper.
  *
  * Four fifths of MNIST's pixels are zero, and a zero pixel needs neither its row of weights in the
- * forward pass nor its row of the gradient. So the first layer never forms a gradient: for each
- * pixel that some image of the minibatch has ink in, its row of weights is corrected in place
- * (row_sum over those images), and the next minibatch spreads the row into its sums (row_spread).
- * Weight decay of that layer is one factor, `scale`: weights = scale * rows. The small layers
- * behind it live in packed panels, one set for each direction, updated in place alike.
+ * forward pass nor its row of the gradient. So the first layer never forms a gradient: every image
+ * adds its deltas to the rows of its inked pixels (row_spread), and the next minibatch's images sum
+ * the rows of theirs (row_sum). Both happen block of pixels by block of pixels, so that a row comes
+ * into the first-level cache once per minibatch. Weight decay of that layer is one factor, `scale`:
+ * weights = scale * rows. The small layers behind it live in packed panels, one set for each
+ * direction, updated in place alike.
  *
  * Same arithmetic meaning as the general walk (train.c): exact minibatch SGD. Used for plain SGD
- * (see mc_mlp_fits); its gradients are those of mc_trainer_gradients up to rounding, which tests
- * check.
+ * (see mc_mlp_fits); its steps are those of mc_trainer_gradients up to rounding, which tests check.
  *
- * Shapes: rows (inputs, stride); values and deltas of layer l (batch, strides[l]), columns beyond
- * the layer's units zero. Threads split the first layer by columns, so no sum depends on them.
+ * Shapes: values and deltas of layer l (batch, strides[l]), columns beyond the layer's units zero.
+ * Threads split the first layer by columns into groups, each with rows of its own, so that no sum
+ * depends on them and no cache line is shared.
  */
 #include <math.h>
 
 #include "threads.h"
 #include "train.h"
 
-enum { MLP_MOST_BATCH = 64, MLP_AHEAD = 4, MLP_RESCALE = 1 << 10 };
+enum {
+    MLP_MOST_BATCH = 64,
+    MLP_AHEAD = 4,
+    MLP_RESCALE = 1 << 10,
+    MLP_BLOCK = 56,
+    MLP_MOST_GROUPS = 4
+};
 
-/* The pixels of one minibatch that have ink, and for each the images that have it. */
+/* The inked pixels of each image of one minibatch; terms: offset in a group's rows, ink. */
 typedef struct {
-    int n_pixels;
-    int32_t *pixel, *start; /* (inputs), (inputs + 1) into terms */
-    mc_term *terms;         /* offset: image * stride of the first layer; value: ink */
+    int32_t *start; /* (batch, blocks + 1), in the image's own terms */
+    mc_term *terms; /* (batch, inputs) */
 } mlp_ink;
 
+/* The columns of the first layer that one thread works on. */
+typedef struct {
+    int first, width;
+    float *rows; /* (inputs, group stride) */
+    float *sums; /* (batch, group stride): before the activation */
+    float *step; /* (batch, group stride): deltas times -rate / scale */
+} mlp_group;
+
 struct mc_mlp {
-    int first_op, n_layers;
+    int first_op, n_layers, n_blocks;
+    int n_groups, group_stride;
     int stride; /* units of the first layer in whole vectors */
-    float *rows, *bias;
     double scale;
+    float *bias, *start;      /* (stride); start = bias / scale */
     float **values, **deltas; /* per layer */
     int *strides;
-    float *step;   /* (batch, stride): deltas of the first layer times -rate / scale */
     float *scaled; /* (batch, widest): deltas of a later layer times -rate */
     float *panel;  /* (batch, cols) */
     float *images; /* (MLP_AHEAD, batch, inputs) */
-    int32_t *taps, *positions;
+    int32_t *positions;
+    mlp_group groups[MLP_MOST_GROUPS];
+    float *group_memory;
     mlp_ink ink[MLP_AHEAD];
 };
 
@@ -60,6 +76,11 @@ static int whole(int n, int unit) {
     return (n + unit - 1) / unit * unit;
 }
 
+/* All groups' strides together: each may be a vector longer than its share. */
+static size_t group_floats(int stride, const mc_kernels *k) {
+    return (size_t)(stride + MLP_MOST_GROUPS * 16 * k->lane);
+}
+
 mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *arena) {
     const size_t batch = (size_t)spec->batch_size, inputs = net->n_inputs;
     const int cols = net->kernels->cols;
@@ -71,21 +92,22 @@ mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *a
     mc_mlp draft = {.first_op = first, .n_layers = (int)layers};
     mc_mlp *m = mc_take(arena, 1, sizeof draft);
     draft.stride = whole(net->ops[first].n_out, net->kernels->lane);
-    draft.rows = mc_take_floats(arena, inputs * (size_t)draft.stride);
+    draft.n_blocks = whole((int)inputs, MLP_BLOCK) / MLP_BLOCK;
     draft.bias = mc_take_floats(arena, (size_t)draft.stride);
+    draft.start = mc_take_floats(arena, (size_t)draft.stride);
     draft.values = mc_take(arena, layers, sizeof(float *));
     draft.deltas = mc_take(arena, layers, sizeof(float *));
     draft.strides = mc_take(arena, layers, sizeof(int));
-    draft.step = mc_take_floats(arena, batch * (size_t)draft.stride);
     draft.scaled = mc_take_floats(arena, batch * wide);
     draft.panel = mc_take_floats(arena, batch * (size_t)cols);
     draft.images = mc_take_floats(arena, MLP_AHEAD * batch * inputs);
-    draft.taps = mc_take(arena, wide > inputs ? wide : inputs, sizeof(int32_t));
     draft.positions = mc_take(arena, batch, sizeof(int32_t));
+    draft.group_memory =
+        mc_take_floats(arena, (inputs + 2 * batch) * group_floats(draft.stride, net->kernels));
     for (int a = 0; a < MLP_AHEAD; a++)
-        draft.ink[a] = (mlp_ink){.pixel = mc_take(arena, inputs, sizeof(int32_t)),
-                                 .start = mc_take(arena, inputs + 1, sizeof(int32_t)),
-                                 .terms = mc_take(arena, batch * inputs, sizeof(mc_term))};
+        draft.ink[a] = (mlp_ink){
+            .start = mc_take(arena, batch * ((size_t)draft.n_blocks + 1), sizeof(int32_t)),
+            .terms = mc_take(arena, batch * (inputs + 8), sizeof(mc_term))};
     for (size_t l = 0; l < layers; l++) {
         const int last = l == layers - 1, n = net->ops[first + (int)l].n_out;
         const int stride = l == 0 && !last ? draft.stride : last ? n : whole(n, cols);
@@ -110,41 +132,24 @@ typedef struct {
     const int64_t *order; /* of the minibatches that are read ahead */
     size_t n_order;
     const mlp_ink *last, *next; /* update by the last minibatch, forward of the next; or NULL */
-    int n_next;
-    int n_groups;
+    int n_last, n_next;
 } mlp_work;
 
-/* Bits that some image has in pixels k .. k + 7; 0 where all is paper. */
-static int any_ink(const float *images, int n, size_t inputs) {
-    uint32_t seen[8] = {0}, all = 0;
-    for (int i = 0; i < n; i++, images += inputs) {
-        uint32_t bits[8];
-        memcpy(bits, images, sizeof bits);
-        for (int j = 0; j < 8; j++) seen[j] |= bits[j];
+static void split_columns(mc_mlp *m, const mc_net *net, int threads, size_t batch) {
+    const int lane = net->kernels->lane, vectors = m->stride / lane;
+    int n = threads < vectors / 3 ? threads : vectors / 3;
+    n = n > MLP_MOST_GROUPS ? MLP_MOST_GROUPS : n < 1 ? 1 : n;
+    m->n_groups = n;
+    m->group_stride = (vectors + n - 1) / n * lane;
+    float *memory = m->group_memory;
+    for (int g = 0; g < n; g++) {
+        const int first = vectors * g / n * lane, last = vectors * (g + 1) / n * lane;
+        mlp_group *group = &m->groups[g];
+        *group = (mlp_group){.first = first, .width = last - first, .rows = memory};
+        group->sums = group->rows + net->n_inputs * (size_t)m->group_stride;
+        group->step = group->sums + batch * (size_t)m->group_stride;
+        memory = group->step + whole((int)batch * m->group_stride, 16);
     }
-    for (int j = 0; j < 8; j++) all |= seen[j];
-    return all != 0;
-}
-
-static void list_ink(const float *images, int n, size_t inputs, int stride, mlp_ink *ink) {
-    int n_pixels = 0, n_terms = 0;
-    mc_term *terms = ink->terms;
-    for (size_t k0 = 0; k0 < inputs; k0 += 8) {
-        if (k0 + 8 <= inputs && !any_ink(images + k0, n, inputs)) continue;
-        for (size_t k = k0; k < k0 + 8 && k < inputs; k++) {
-            const int before = n_terms;
-            const float *value = images + k;
-            for (int i = 0; i < n; i++, value += inputs) {
-                terms[n_terms] = (mc_term){i * stride, *value};
-                n_terms += mc_is_live(*value);
-            }
-            ink->pixel[n_pixels] = (int32_t)k;
-            ink->start[n_pixels] = before;
-            n_pixels += n_terms > before;
-        }
-    }
-    ink->start[n_pixels] = n_terms;
-    ink->n_pixels = n_pixels;
 }
 
 /* The images come in random order from far more memory than any cache holds: ask early. */
@@ -156,54 +161,88 @@ static void prefetch_images(const mc_train_data *data, const int64_t *order, int
     }
 }
 
-/* Images of minibatch `task` of those read ahead, and the lists of its ink. */
+/* Images of minibatch `task` of those read ahead, and the lists of their ink. */
 static void read_minibatch(void *context, int task, int thread) {
     const mlp_work *w = context;
-    mc_mlp *m = w->m;
+    const mc_mlp *m = w->m;
     const mc_trainer *t = w->step->t;
     const size_t inputs = t->net->n_inputs, batch = (size_t)t->spec.batch_size;
-    const size_t first = (size_t)task * batch;
+    const size_t first = (size_t)task * batch, stride = (size_t)m->group_stride;
     const int n = (int)(w->n_order - first < batch ? w->n_order - first : batch);
-    float *images = m->images + (size_t)task * batch * inputs;
-    mlp_ink *ink = &m->ink[task];
     if (first + (size_t)n < w->n_order) {
         const size_t after = w->n_order - first - (size_t)n;
         prefetch_images(w->step->data, w->order + first + n, (int)(after < batch ? after : batch),
                         inputs);
     }
-    for (int i = 0; i < n; i++)
-        mc_load_image(w->step, (size_t)w->order[first + (size_t)i], images + (size_t)i * inputs,
-                      thread);
-    list_ink(images, n, inputs, m->stride, ink);
+    float *image = m->images + (size_t)task * batch * inputs;
+    int32_t *start = m->ink[task].start;
+    mc_term *terms = m->ink[task].terms;
+    for (int i = 0; i < n; i++, image += inputs, terms += inputs + 8) {
+        mc_load_image(w->step, (size_t)w->order[first + (size_t)i], image, thread);
+        int count = 0;
+        for (size_t k = 0; k < inputs; k += MLP_BLOCK) {
+            const size_t left = inputs - k;
+            *start++ = count;
+            count += mc_list_inputs(image + k, left < MLP_BLOCK ? left : MLP_BLOCK, stride,
+                                    (int32_t)(k * stride), terms + count);
+        }
+        *start++ = count;
+    }
 }
 
 static void walk_columns(void *context, int task, int thread) {
     (void)thread;
     const mlp_work *w = context;
     const mc_mlp *m = w->m;
+    const mlp_group *g = &m->groups[task];
     const mc_kernels *k = w->step->t->net->kernels;
-    const int lane = k->lane, vectors = m->stride / lane;
-    const int c0 = vectors * task / w->n_groups * lane;
-    const int length = vectors * (task + 1) / w->n_groups * lane - c0;
-    if (w->last)
-        for (int p = 0; p < w->last->n_pixels; p++) {
-            const int32_t *start = w->last->start + p;
-            k->row_sum(m->step + c0, w->last->terms + start[0], start[1] - start[0],
-                       m->rows + (ptrdiff_t)w->last->pixel[p] * m->stride + c0, length);
+    const size_t stride = (size_t)m->group_stride, room = w->step->t->net->n_inputs + 8;
+    const size_t starts = (size_t)m->n_blocks + 1;
+    const int n_last = w->last ? w->n_last : 0, n_next = w->next ? w->n_next : 0;
+    for (size_t i = 0; i < (size_t)n_next; i++)
+        memcpy(g->sums + i * stride, m->start + g->first, (size_t)g->width * sizeof(float));
+    for (int b = 0; b < m->n_blocks; b++) {
+        for (size_t i = 0; i < (size_t)n_last; i++) {
+            const int32_t *start = w->last->start + i * starts + b;
+            k->row_spread(g->step + i * stride, w->last->terms + i * room + start[0],
+                          start[1] - start[0], g->rows, g->width);
         }
-    if (!w->next) return;
-    float *sums = m->values[0] + c0;
-    const float scale = (float)m->scale, inverse = 1.0f / scale;
-    for (int i = 0; i < w->n_next; i++)
-        for (int c = 0; c < length; c++)
-            sums[(ptrdiff_t)i * m->stride + c] = inverse * m->bias[c0 + c];
-    for (int p = 0; p < w->next->n_pixels; p++) {
-        const int32_t *start = w->next->start + p;
-        k->row_spread(m->rows + (ptrdiff_t)w->next->pixel[p] * m->stride + c0,
-                      w->next->terms + start[0], start[1] - start[0], sums, length);
+        for (size_t i = 0; i < (size_t)n_next; i++) {
+            const int32_t *start = w->next->start + i * starts + b;
+            k->row_sum(g->rows, w->next->terms + i * room + start[0], start[1] - start[0],
+                       g->sums + i * stride, g->width);
+        }
     }
-    for (int i = 0; scale != 1.0f && i < w->n_next; i++, sums += m->stride)
-        for (int c = 0; c < length; c++) sums[c] *= scale;
+}
+
+/* The groups' sums side by side. */
+static void gather_sums(const mc_mlp *m, int n) {
+    const float scale = (float)m->scale;
+    for (int g = 0; g < m->n_groups; g++) {
+        const mlp_group *group = &m->groups[g];
+        for (int i = 0; i < n; i++) {
+            const float *from = group->sums + (size_t)i * (size_t)m->group_stride;
+            float *to = m->values[0] + (size_t)i * (size_t)m->stride + group->first;
+            for (int c = 0; c < group->width; c++) to[c] = scale * from[c];
+        }
+    }
+}
+
+/* Deltas of the first layer to the groups' steps, and the bias. */
+static void spread_deltas(mc_mlp *m, int n, float rate) {
+    const float factor = (float)(-rate / m->scale), inverse = (float)(1.0 / m->scale);
+    for (int g = 0; g < m->n_groups; g++) {
+        const mlp_group *group = &m->groups[g];
+        for (int i = 0; i < n; i++) {
+            const float *from = m->deltas[0] + (size_t)i * (size_t)m->stride + group->first;
+            float *to = group->step + (size_t)i * (size_t)m->group_stride;
+            for (int c = 0; c < group->width; c++) to[c] = factor * from[c];
+        }
+    }
+    const float *delta = m->deltas[0];
+    for (int i = 0; i < n; i++, delta += m->stride)
+        for (int c = 0; c < m->stride; c++) m->bias[c] -= rate * delta[c];
+    for (int c = 0; c < m->stride; c++) m->start[c] = inverse * m->bias[c];
 }
 
 /* ---- the layers behind it ---- */
@@ -297,27 +336,36 @@ static void backward_rest(mc_mlp *m, const mc_trainer *t, int n, float rate) {
         update_layer(m, t, l, n, rate, keep);
     }
     m->scale *= keep;
-    const float factor = (float)(-rate / m->scale);
-    const float *delta = m->deltas[0];
-    for (int i = 0; i < n * m->stride; i++) m->step[i] = factor * delta[i];
-    for (int i = 0; i < n; i++)
-        for (int c = 0; c < m->stride; c++) m->bias[c] -= rate * delta[i * m->stride + c];
+    spread_deltas(m, n, rate);
 }
 
 /* ---- in and out of the parameters ---- */
 
+/* Copy the first layer's rows in or out of the parameters. */
+static void copy_rows(const mc_mlp *m, const mc_net *net, int out) {
+    const mc_op *op = &net->ops[m->first_op];
+    float *weight = net->parameters + op->weight;
+    const float scale = (float)m->scale;
+    for (int g = 0; g < m->n_groups; g++) {
+        const mlp_group *group = &m->groups[g];
+        const int left = op->n_out - group->first, n = left < group->width ? left : group->width;
+        for (size_t k = 0; k < net->n_inputs; k++) {
+            float *row = group->rows + k * (size_t)m->group_stride;
+            float *parameters = weight + k * (size_t)op->n_out + group->first;
+            for (int c = 0; out && c < n; c++) parameters[c] = scale * row[c];
+            for (int c = 0; !out && c < group->width; c++) row[c] = c < n ? parameters[c] : 0.0f;
+        }
+    }
+}
+
 static void enter(mc_mlp *m, const mc_trainer *t) {
     const mc_net *net = t->net;
     const mc_op *op = &net->ops[m->first_op];
-    const size_t n = (size_t)op->n_out, stride = (size_t)m->stride;
-    const float *weight = net->parameters + op->weight;
-    for (size_t k = 0; k < net->n_inputs; k++) {
-        memcpy(m->rows + k * stride, weight + k * n, n * sizeof(float));
-        memset(m->rows + k * stride + n, 0, (stride - n) * sizeof(float));
-    }
-    memset(m->bias, 0, stride * sizeof(float));
-    memcpy(m->bias, net->parameters + op->bias, n * sizeof(float));
     m->scale = 1.0;
+    copy_rows(m, net, 0);
+    memset(m->bias, 0, (size_t)m->stride * sizeof(float));
+    memcpy(m->bias, net->parameters + op->bias, op->n_biases * sizeof(float));
+    memcpy(m->start, m->bias, (size_t)m->stride * sizeof(float));
     for (int l = 1; l < m->n_layers; l++) {
         op = &net->ops[m->first_op + l];
         mc_pack_panels(net, op, 0, op->n_panels);
@@ -329,12 +377,9 @@ static void enter(mc_mlp *m, const mc_trainer *t) {
 static void leave(const mc_mlp *m, mc_trainer *t) {
     mc_net *net = t->net;
     const mc_op *op = &net->ops[m->first_op];
-    const size_t n = (size_t)op->n_out, stride = (size_t)m->stride, cols = net->kernels->cols;
-    float *weight = net->parameters + op->weight;
-    const float scale = (float)m->scale;
-    for (size_t k = 0; k < net->n_inputs; k++)
-        for (size_t c = 0; c < n; c++) weight[k * n + c] = scale * m->rows[k * stride + c];
-    memcpy(net->parameters + op->bias, m->bias, n * sizeof(float));
+    const size_t cols = (size_t)net->kernels->cols;
+    copy_rows(m, net, 1);
+    memcpy(net->parameters + op->bias, m->bias, op->n_biases * sizeof(float));
     for (int l = 1; l < m->n_layers; l++) {
         op = &net->ops[m->first_op + l];
         const size_t units = (size_t)op->n_out;
@@ -348,45 +393,57 @@ static void leave(const mc_mlp *m, mc_trainer *t) {
     mc_net_touch(net);
 }
 
+/* Keep the factor near 1; between minibatches, when no step is pending. */
 static void rescale(mc_mlp *m, const mc_trainer *t) {
     if (m->scale > 1.0 / MLP_RESCALE && m->scale < MLP_RESCALE) return;
-    const size_t n = t->net->n_inputs * (size_t)m->stride;
-    for (size_t i = 0; i < n; i++) m->rows[i] *= (float)m->scale;
+    copy_rows(m, t->net, 1);
     m->scale = 1.0;
+    copy_rows(m, t->net, 0);
+    memcpy(m->start, m->bias, (size_t)m->stride * sizeof(float));
+}
+
+/* One minibatch that has been read: the last one's update with its forward pass, then the rest. */
+static void run_minibatch(mlp_work *w, mc_step_context *c, const mlp_ink *ink, const int64_t *order,
+                          float rate, mc_train_result *result) {
+    mc_mlp *m = w->m;
+    mc_trainer *t = c->t;
+    const int top = m->n_layers - 1;
+    w->next = ink;
+    w->n_next = c->m;
+    mc_parallel(c->n_threads, m->n_groups, walk_columns, w);
+    gather_sums(m, c->m);
+    rescale(m, t);
+    forward_rest(m, t, c->m);
+    mc_gather_targets(c, order);
+    mc_minibatch_loss(c, m->values[top], m->deltas[top], result);
+    w->last = NULL;
+    if (!result->finite) return;
+    backward_rest(m, t, c->m, rate);
+    t->step++;
+    w->last = ink;
+    w->n_last = c->m;
 }
 
 void mc_mlp_run(mc_mlp *m, mc_step_context *c, const float *rates, mc_train_result *result) {
     mc_trainer *t = c->t;
     const mc_train_data *data = c->data;
     const size_t batch = (size_t)t->spec.batch_size;
-    const int vectors = m->stride / t->net->kernels->lane, top = m->n_layers - 1;
-    const int threads = c->n_threads;
     mlp_work work = {.m = m, .step = c};
-    work.n_groups = threads < vectors / 3 ? threads : vectors / 3 ? vectors / 3 : 1;
+    split_columns(m, t->net, c->n_threads, batch);
     enter(m, t);
     for (size_t ahead = 0; ahead < data->n_order && result->finite; ahead += MLP_AHEAD * batch) {
         work.order = data->order + ahead;
         work.n_order = data->n_order - ahead;
         const size_t left = (work.n_order + batch - 1) / batch;
         const int n_ahead = left < MLP_AHEAD ? (int)left : MLP_AHEAD;
-        mc_parallel(threads, n_ahead, read_minibatch, &work);
+        mc_parallel(c->n_threads, n_ahead, read_minibatch, &work);
         for (int a = 0; a < n_ahead && result->finite; a++) {
             const size_t done = (size_t)a * batch;
-            c->m = work.n_next = (int)(work.n_order - done < batch ? work.n_order - done : batch);
-            work.next = &m->ink[a];
-            mc_parallel(threads, work.n_groups, walk_columns, &work);
-            rescale(m, t);
-            forward_rest(m, t, c->m);
-            mc_gather_targets(c, work.order + done);
-            mc_minibatch_loss(c, m->values[top], m->deltas[top], result);
-            work.last = NULL;
-            if (!result->finite) break;
-            backward_rest(m, t, c->m, *rates++);
-            t->step++;
-            work.last = work.next;
+            c->m = (int)(work.n_order - done < batch ? work.n_order - done : batch);
+            run_minibatch(&work, c, &m->ink[a], work.order + done, *rates++, result);
         }
-        work.next = NULL; /* before its lists are read over */
-        if (work.last) mc_parallel(threads, work.n_groups, walk_columns, &work);
+        work.next = NULL; /* the lists are read over */
+        if (work.last) mc_parallel(c->n_threads, m->n_groups, walk_columns, &work);
         work.last = NULL;
     }
     leave(m, t);
