@@ -21,14 +21,11 @@ export const SURE = 0.6;
 
 /** The reading of 784 pixels; nothing is read into a blank image. */
 export function read(model: Model, pixels: Float32Array): Reading {
-  if (!pixels.some((v) => v > 0)) {
-    const probabilities = model.labels.map(() => 0);
-    return { prediction: null, label: null, confidence: 0, sure: false, probabilities, pixels };
-  }
-  const probabilities = predict(model, pixels);
+  const blank = !pixels.some((v) => v > 0);
+  const probabilities = blank ? model.labels.map(() => 0) : predict(model, pixels);
   const confidence = Math.max(...probabilities);
-  const prediction = probabilities.indexOf(confidence);
-  const label = model.labels[prediction];
+  const prediction = blank ? null : probabilities.indexOf(confidence);
+  const label = blank ? null : model.labels[prediction!];
   return { prediction, label, confidence, sure: confidence >= SURE, probabilities, pixels };
 }
 

@@ -8,7 +8,7 @@ import { Pad, type Ink } from "./pad.js";
 import { readPicture } from "./picture.js";
 import { beside, embeddedModel, fetchModel } from "./registry.js";
 import { samples } from "./samples.js";
-import { PIXELS, rasterize } from "./strokes.js";
+import { Path, PIXELS, rasterize } from "./strokes.js";
 import { adoptStyle } from "./style.js";
 import { ENGLISH, fill, type Texts } from "./texts.js";
 import { createView, type View } from "./view.js";
@@ -56,10 +56,6 @@ export class MnistDigit extends Base {
     if (!this._turn) this._load();
   }
 
-  disconnectedCallback(): void {
-    this._pad.finish();
-  }
-
   attributeChangedCallback(name: string): void {
     if (name == "lang" || name == "live") this._build();
     else if (this._turn || this.isConnected) this._load();
@@ -72,7 +68,7 @@ export class MnistDigit extends Base {
 
   set strokes(strokes: Ink) {
     try {
-      rasterize(strokes); // refuses whatever is no drawing, or too large a one
+      new Path(strokes).fit(1); // refuses whatever is no drawing, or too large a one
       const ink = Array.from(strokes, (stroke) => Array.from(stroke, ([x, y]) => [x, y]));
       this._pad.finish();
       this._pad.put({ ink: ink.filter((stroke) => stroke.length) });
@@ -90,8 +86,7 @@ export class MnistDigit extends Base {
   /** The probability of each label; all 0 where there is no prediction. */
   get probabilities(): number[] {
     this._flush();
-    return this._reading ? this._reading.probabilities.slice()
-      : Array(this._model ? this._model.labels.length : 10).fill(0);
+    return this._reading ? this._reading.probabilities.slice() : Array(10).fill(0);
   }
 
   /** What the network sees: 28 x 28 values row by row, ink 1. */
@@ -142,7 +137,7 @@ export class MnistDigit extends Base {
     try {
       const reading = (this._reading = read(this._model, this._pixels()));
       this._view.show(reading);
-      this._emit("predict", { ...reading, probabilities: reading.probabilities.slice() });
+      this._emit("predict", reading);
       return reading;
     } catch (error) {
       this._fail(error);
@@ -206,8 +201,7 @@ export class MnistDigit extends Base {
     try {
       const model = src ? null : embeddedModel(name || own, !name);
       if (model) return this._use(model);
-      const file = (name || own || "cnn").replace(/[^\w-]/g, "") + ".json";
-      fetchModel(src || beside(file)).then(
+      fetchModel(src || beside((name || own || "cnn") + ".json")).then(
         (loaded) => turn == this._turn && this._use(loaded),
         (error) => turn == this._turn && this._unusable(error),
       );
@@ -221,7 +215,7 @@ export class MnistDigit extends Base {
     this._reading = null;
     this._build();
     this._resolve();
-    this._emit("load", { name: model.name, labels: model.labels.slice() });
+    this._emit("load", { name: model.name, labels: model.labels });
     if (!this._pad.isEmpty) this._changed();
   }
 

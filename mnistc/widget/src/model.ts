@@ -45,7 +45,8 @@ export interface Model {
 // eslint-disable-next-line: what JSON.parse gives is looked at as it comes
 type Json = any;
 
-export const MAX_FILE = 1 << 23; // characters
+export const MAX_FILE = 1 << 22; // characters
+const MAX_MARKS = 1e5;
 const MAX_LAYERS = 100;
 const MAX_SIZE = 1 << 22; // weights, in one tensor and in all of them; values of an activation
 const MAX_WORK = 4e7; // multiply-adds of one prediction: some 50 ms
@@ -185,6 +186,9 @@ const work = ({ type, output, input, window }: Layer) => product(output) * produ
 function parse(json: unknown): Json {
   const text = typeof json == "string";
   want(!text || json.length <= MAX_FILE, "file", `at most ${MAX_FILE} characters`);
+  // Nesting and names are what takes time to parse.
+  want(!text || [...'[{"'].every((mark) => json.split(mark, MAX_MARKS).length < MAX_MARKS),
+    "file", "fewer brackets or quotes");
   const file: Json = text ? JSON.parse(json) : json;
   want(isObject(file) && file.format == "mnistc-model", "file", "a mnistc-model");
   want(/^1\.\d+$/.test(file.version), "version", "1.x", file.version);

@@ -52,6 +52,8 @@ export class Pad {
     const up = (e: PointerEvent) => e.pointerId === this._pointer && this.finish();
     this.element = h("div", {
       class: "pad", part: "pad", tabindex: 0, role: "application", "aria-describedby": "help",
+      // Older iOS scrolls, magnifies and selects unless the touch itself is stopped.
+      touchstart: (e: Event) => e.preventDefault(),
       pointerdown: (e: PointerEvent) => this._down(e),
       pointermove: (e: PointerEvent) => this._move(e),
       pointerup: up, pointercancel: up, lostpointercapture: up,
@@ -59,10 +61,6 @@ export class Pad {
       blur: () => this._leave(),
     }, svg("svg", { viewBox: `0 0 ${UNIT} ${UNIT}`, "aria-hidden": "true" },
       this._ink, this._wet, this._cursor));
-    // Older iOS scrolls, magnifies and selects unless the touch itself is stopped.
-    for (const type of ["touchstart", "touchmove"]) {
-      this.element.addEventListener(type, (e) => e.preventDefault(), { passive: false });
-    }
   }
 
   /** All strokes, unfinished ones included. */

@@ -31,7 +31,7 @@ export const highest = (values: Numbers): number =>
 export const lowest = (values: Numbers): number => -highest(values.map((v) => -v));
 
 /** Coordinates of all points; stroke k ends before ends[k]. */
-class Path {
+export class Path {
   x: number[] = [];
   y: number[] = [];
   ends: number[] = [];
@@ -56,6 +56,7 @@ class Path {
   /** Maps all points onto the box of 20 pixels, pen included, dropping those too near the last. */
   fit(pen: number): void {
     const { x, y, ends } = this, both = [x, y];
+    if (!x.length) return;
     const low = both.map(lowest), high = both.map(highest);
     // A power of two that brings huge or tiny coordinates near 1: nothing overflows after it.
     const magnitude = highest([...low, ...high].map(Math.abs));
@@ -140,6 +141,6 @@ export function rasterize(
 ): Float32Array {
   if (!(penWidth > 0 && penWidth <= 10)) throw new RangeError("penWidth: wanted 0 to 10");
   const path = new Path(strokes);
-  if (path.ends.length) path.fit(penWidth);
+  path.fit(penWidth);
   return Float32Array.from(path.draw(penWidth, centreOffset(path.draw(penWidth, [0, 0]))));
 }

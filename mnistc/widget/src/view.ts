@@ -81,7 +81,7 @@ export function createView(
   const take = (files?: FileList | null) => files && files[0] && host._picture(files[0]);
 
   const icon = (key: keyof typeof ICONS, click: () => void) => button(key, texts[key], click,
-    svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: ICONS[key] })));
+    svg("svg", { viewBox: "0 0 24 24" }, svg("path", { d: ICONS[key] })));
   const undo = icon("undo", () => host.undo()), redo = icon("redo", () => host.redo());
   const clear = icon("clear", () => host.clear());
   const manual = button("predict", texts.predict, () => host.predict());
@@ -118,11 +118,8 @@ export function createView(
     for (const child of children) parent.appendChild(child);
   }
 
-  const seen = () => (reading && reading.label !== null ? reading : null);
-
   function showMaps(): void {
-    const now = inside.open && seen();
-    replace(maps, ...(now ? mapsView(model!, now.pixels) : []));
+    replace(maps, ...(reading && inside.open ? mapsView(model!, reading.pixels) : []));
   }
 
   function showKept(): void {
@@ -159,8 +156,8 @@ export function createView(
 
     /** Shows a reading, or that there is none. */
     show(latest: Reading | null): void {
-      reading = latest;
-      const now = seen(), values = now ? now.probabilities : labels.map(() => 0);
+      reading = latest && latest.label !== null ? latest : null;
+      const now = reading, values = now ? now.probabilities : labels.map(() => 0);
       const [first, second] = values.map((_, i) => i).sort((a, b) => values[b] - values[a]);
       const best = percent(values[first]);
       digit.textContent = !now ? "\u2013" : now.sure ? now.label! : "?";
