@@ -486,6 +486,57 @@ def test_optimizer_steps(table, options):
         np.testing.assert_allclose(trainer.ema, average, rtol=1e-5, atol=1e-6)
 
 
+DESCENTS = {
+    "sigmoids": (Dense(100, "sigmoid"), Dense(30, "sigmoid"), Dense(10, "sigmoid")),
+    "relu": (Flatten(), Dense(33, "relu"), Dense(9, "tanh"), Dense(5, "softmax")),
+    "two": (Dense(1, "tanh"), Dense(3, "softmax")),
+    "linear": (Dense(17), Dense(65), Dense(2)),
+}
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 10, 61, 128])
+@pytest.mark.parametrize("name", DESCENTS)
+def test_descent_of_dense_networks(table, name, n):
+    """Plain SGD, with decay, over minibatches and a smaller last one: the fast path."""
+    layers = DESCENTS[name]
+    loss = {"softmax": SOFTMAX, "sigmoid": SIGMOID}.get(layers[-1].activation, SQUARES)
+    total = 3 * n + n // 2
+    p = draw(Case(layers, (9, 7, 1), total, loss, 0.1, True, True), 5)
+    x = (np.abs(p.x) * 60).clip(0, 255).astype(np.uint8)
+    check_descent(p, x, n, np.array([0.05, 0.02, 0.04, 0.01], np.float32), weight_decay=0.01)
+
+
+def test_a_long_descent_with_much_decay(table):
+    p = draw(Case(DESCENTS["relu"], (4, 4, 1), 600, SOFTMAX, sparse=True), 0)
+    x = (np.abs(p.x) * 60).clip(0, 255).astype(np.uint8)
+    check_descent(p, x, 1, np.full(600, 0.02, np.float32), weight_decay=0.5)
+
+
+def check_descent(p, x, n, rates, weight_decay, bound=2e-5):
+    case, net = p.case, network(p)
+    trainer = _core.Trainer(net, batch_size=n, loss=case.loss, optimizer="sgd",
+                            label_smoothing=case.smoothing, weight_decay=weight_decay)  # fmt: skip
+    order = np.random.default_rng(0).permutation(len(x))
+    batches = [order[i : i + n] for i in range(0, len(x), n)]
+    rates = rates[: len(batches)]
+    got, _, _ = trainer.run(x, p.targets, p.weights, order, rates, 0)
+    w, decays = p.parameters.astype(np.float64), decay_mask(p.layers, case.shape)
+    state, total = {}, 0.0
+    for batch, rate in zip(batches, rates, strict=True):
+        weights = None if p.weights is None else p.weights[batch]
+        loss, gradient, _ = reference.gradient(
+            p.layers, case.shape, w, x[batch] / 255, p.targets[batch], case.loss,
+            weights=weights, smoothing=case.smoothing,
+        )  # fmt: skip
+        w = reference.update("sgd", state, w, gradient, float(rate), decays=decays,
+                             weight_decay=weight_decay)  # fmt: skip
+        total += loss * len(batch)
+    assert got == pytest.approx(total, rel=bound)
+    # Each image's share is added to the weights in float32: that many roundings, as a random walk.
+    rounding = np.spacing(np.float32(np.abs(w).max())) * len(x) ** 0.5
+    assert np.abs(net.parameters - w).max() < bound * np.abs(w - p.parameters).max() + rounding
+
+
 # ---- a whole training beside PyTorch's ----
 
 CURVES = {
