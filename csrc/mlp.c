@@ -24,6 +24,7 @@ enum {
     MLP_MOST_BATCH = 64,
     MLP_AHEAD = 4,
     MLP_RESCALE = 1 << 10,
+    MLP_GRAIN = 64,
     MLP_BLOCK = 56,
     MLP_MOST_GROUPS = 4
 };
@@ -393,9 +394,8 @@ static void leave(const mc_mlp *m, mc_trainer *t) {
     mc_net_touch(net);
 }
 
-/* Keep the factor near 1; between minibatches, when no step is pending. */
-static void rescale(mc_mlp *m, const mc_trainer *t) {
-    if (m->scale > 1.0 / MLP_RESCALE && m->scale < MLP_RESCALE) return;
+/* What `leave` and `enter` would do to the rows; between minibatches, when no step is pending. */
+static void fold_scale(mc_mlp *m, const mc_trainer *t) {
     copy_rows(m, t->net, 1);
     m->scale = 1.0;
     copy_rows(m, t->net, 0);
@@ -412,7 +412,7 @@ static void run_minibatch(mlp_work *w, mc_step_context *c, const mlp_ink *ink, c
     w->n_next = c->m;
     mc_parallel(c->n_threads, m->n_groups, walk_columns, w);
     gather_sums(m, c->m);
-    rescale(m, t);
+    if (m->scale < 1.0 / MLP_RESCALE || m->scale > MLP_RESCALE) fold_scale(m, t);
     forward_rest(m, t, c->m);
     mc_gather_targets(c, order);
     mc_minibatch_loss(c, m->values[top], m->deltas[top], result);
@@ -422,6 +422,11 @@ static void run_minibatch(mlp_work *w, mc_step_context *c, const mlp_ink *ink, c
     t->step++;
     w->last = ink;
     w->n_last = c->m;
+}
+
+/* The scale is folded at fixed steps, so that it does not matter where calls end in between. */
+int mc_mlp_grain(void) {
+    return MLP_GRAIN;
 }
 
 void mc_mlp_run(mc_mlp *m, mc_step_context *c, const float *rates, mc_train_result *result) {
@@ -445,6 +450,7 @@ void mc_mlp_run(mc_mlp *m, mc_step_context *c, const float *rates, mc_train_resu
         work.next = NULL; /* the lists are read over */
         if (work.last) mc_parallel(c->n_threads, m->n_groups, walk_columns, &work);
         work.last = NULL;
+        if ((ahead / batch + MLP_AHEAD) % MLP_GRAIN == 0) fold_scale(m, t);
     }
     leave(m, t);
 }

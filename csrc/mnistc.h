@@ -148,6 +148,10 @@ mc_status mc_trainer_run(mc_trainer *trainer, const mc_train_data *data,
                          const float *learning_rates, uint32_t epoch, int n_threads,
                          mc_train_result *result);
 
+/* Steps may be spread over several calls; where each but the last of an epoch makes a multiple of
+ * so many, that does not change a bit. */
+int mc_trainer_grain(const mc_trainer *trainer);
+
 /* Mean loss and its gradient (parameters) over the whole of data->order (at most batch_size). */
 mc_status mc_trainer_gradients(mc_trainer *trainer, const mc_train_data *data, uint32_t epoch,
                                int n_threads, float *gradient, mc_train_result *result);

@@ -73,7 +73,7 @@ static void slice_loss(const mc_step_context *c, int lane, int slot, int first, 
 
 void mc_minibatch_loss(const mc_step_context *c, float *z, float *dy, mc_train_result *result) {
     const double loss = loss_of(c, 0, c->m, z, dy, &result->correct);
-    result->loss += loss;
+    result->loss += mc_loss_unit(loss);
     result->finite = isfinite(loss) != 0;
 }
 
@@ -390,7 +390,7 @@ static double take_loss(const mc_trainer *t, mc_train_result *result) {
         loss += t->lane_loss[l];
         result->correct += t->lane_correct[l];
     }
-    result->loss += loss;
+    result->loss += mc_loss_unit(loss);
     return loss;
 }
 

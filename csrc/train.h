@@ -13,6 +13,8 @@
 #ifndef MNISTC_TRAIN_H
 #define MNISTC_TRAIN_H
 
+#include <math.h>
+
 #include "ops.h"
 
 enum { MC_LANES = 16, MC_LANE_IMAGES = 8, MC_BLOCK = 8192, MC_FILTERS = 8 };
@@ -71,6 +73,12 @@ typedef struct {
     mc_step update;
 } mc_step_context;
 
+/* Losses are added in multiples of 2^-32: such sums (below 2^21) are exact, so that it does not
+ * matter into how many calls the steps of an epoch are split. */
+static inline double mc_loss_unit(double loss) {
+    return nearbyint(loss * 0x1p32) * 0x1p-32;
+}
+
 static inline int mc_lane_first(const mc_step_context *c, int lane) {
     return (int)((int64_t)c->m * lane / c->t->n_lanes);
 }
@@ -94,6 +102,7 @@ void mc_minibatch_loss(const mc_step_context *c, float *z, float *dy, mc_train_r
 /* mlp.c */
 int mc_mlp_fits(const mc_net *net, const mc_train_spec *spec);
 mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *arena);
+int mc_mlp_grain(void);
 void mc_mlp_run(mc_mlp *m, mc_step_context *c, const float *rates, mc_train_result *result);
 
 /* norm.c */

@@ -211,6 +211,10 @@ float *mc_trainer_array(mc_trainer *t, int which, size_t *count) {
     return arrays[which];
 }
 
+int mc_trainer_grain(const mc_trainer *t) {
+    return t->mlp ? mc_mlp_grain() : 1;
+}
+
 int64_t mc_trainer_step(const mc_trainer *t) {
     return t->step;
 }

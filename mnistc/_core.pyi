@@ -71,7 +71,7 @@ class Trainer:
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
-        weight_decay: float = 0.0,  # L2 (added to the gradient) for sgd and adam; decoupled for adamw
+        weight_decay: float = 0.0,  # L2, added to the gradient; decoupled for adamw
         clip_norm: float = 0.0,  # 0: off
         ema_decay: float = 0.0,  # 0: off
         seed: int = 0,
@@ -98,6 +98,7 @@ class Trainer:
         Call it for chunks of a fraction of a second: signals and progress are the caller's.
         """
 
+    grain: int  # calls of `run` may be cut at multiples of so many steps; elsewhere bits may change
     step: int  # optimiser steps done; drives Adam's bias correction and dropout
     ema: F32 | None  # (n_parameters,) averaged weights, live view
     ema_state: F32 | None

@@ -114,6 +114,7 @@ cdef extern from "mnistc.h" nogil:
                                    int n_threads, float *gradient, mc_train_result *result)
     float *mc_trainer_array(mc_trainer *trainer, int which, size_t *count)
     int64_t mc_trainer_step(const mc_trainer *trainer)
+    int mc_trainer_grain(const mc_trainer *trainer)
     void mc_trainer_set_step(mc_trainer *trainer, int64_t step)
     const char *mc_augment_check(const mc_augment *options, float *low, float *high)
     mc_status mc_augment_images(const mc_kernels *kernels, const mc_augment *options,
@@ -548,6 +549,10 @@ cdef class Trainer:
             status = mc_trainer_gradients(self.trainer, &data, epoch, n_threads, gradient, &result)
         check(status)
         return result.loss / data.n_order, out
+
+    @property
+    def grain(self):
+        return mc_trainer_grain(self.trainer)
 
     cdef object array(self, int which):
         cdef size_t count = 0

@@ -281,7 +281,8 @@ def _chunks(run: Run) -> Iterator[bool]:
     """Run the rest of an epoch chunk by chunk; yields whether all is finite."""
     plan = run.plan
     order = plan.order(run.epoch)
-    steps = 1
+    grain = run.trainer.grain
+    steps = grain
     while run.steps_done < plan.steps_per_epoch:
         first = run.steps_done
         last = min(first + steps, plan.steps_per_epoch)
@@ -300,4 +301,5 @@ def _chunks(run: Run) -> Iterator[bool]:
         run.right += right
         yield finite
         rate = (last - first) / max(time.perf_counter() - began, 1e-6)
-        steps = max(1, min(int(rate * _CHUNK_SECONDS), 4 * steps))
+        steps = min(int(rate * _CHUNK_SECONDS), 4 * steps)
+        steps = max(grain, steps - steps % grain)
