@@ -7,8 +7,9 @@
  * caller waits for finished tasks, never for sleeping workers: more threads than CPUs cost time,
  * not correctness.
  *
- * Invariant: the job's fields change only while no task of it is claimed or unclaimed, so a worker
- * whose claim succeeds has read the fields of that very job.
+ * Invariant: the job's fields change only while its number is odd, and tasks are claimed only where
+ * it is even and unchanged since the fields were read; so a worker whose claim succeeds has read
+ * the fields of that very job.
  */
 #include "threads.h"
 
@@ -52,10 +53,21 @@ static void pool_reset(void) {
     pthread_cond_init(&pool.wake, NULL);
     atomic_store(&pool.n_workers, 0);
     atomic_store(&pool.n_sleeping, 0);
+    atomic_store(&pool.ticket, 0);
 }
 
 static void pool_register(void) {
     pthread_atfork(NULL, NULL, pool_reset);
+}
+
+static uint32_t current_job(void) {
+    return (uint32_t)(atomic_load_explicit(&pool.ticket, memory_order_acquire) >> 32);
+}
+
+/* An open job that this worker has not seen yet. */
+static int has_news(uint32_t seen) {
+    const uint32_t job = current_job();
+    return job != seen && job % 2 == 0;
 }
 
 static void run_tasks(uint32_t job, int thread) {
@@ -79,19 +91,18 @@ static void *worker_main(void *argument) {
     uint32_t seen = 0;
     for (;;) {
         int spins = 0;
-        while ((uint32_t)(atomic_load_explicit(&pool.ticket, memory_order_acquire) >> 32) == seen) {
+        while (!has_news(seen)) {
             if (++spins < SPIN_WORKER) {
                 cpu_relax();
                 continue;
             }
             pthread_mutex_lock(&pool.sleep_lock);
             atomic_fetch_add(&pool.n_sleeping, 1);
-            while ((uint32_t)(atomic_load(&pool.ticket) >> 32) == seen)
-                pthread_cond_wait(&pool.wake, &pool.sleep_lock);
+            while (!has_news(seen)) pthread_cond_wait(&pool.wake, &pool.sleep_lock);
             atomic_fetch_sub(&pool.n_sleeping, 1);
             pthread_mutex_unlock(&pool.sleep_lock);
         }
-        seen = (uint32_t)(atomic_load(&pool.ticket) >> 32);
+        seen = current_job() & ~1u; /* if it closes just now, there is nothing to claim */
         run_tasks(seen, thread);
     }
     return NULL;
@@ -117,12 +128,13 @@ void mc_parallel(int n_threads, int n_tasks, mc_task *run, void *context) {
         return;
     }
     ensure_workers(n_threads - 1);
+    const uint32_t job = current_job() + 2;
+    atomic_store(&pool.ticket, (uint_fast64_t)(job - 1) << 32);
     atomic_store(&pool.run, run);
     atomic_store(&pool.context, context);
     atomic_store(&pool.n_tasks, n_tasks);
     atomic_store(&pool.n_threads, n_threads);
     atomic_store(&pool.n_done, 0);
-    const uint32_t job = (uint32_t)(atomic_load(&pool.ticket) >> 32) + 1;
     atomic_store(&pool.ticket, (uint_fast64_t)job << 32);
     if (atomic_load(&pool.n_sleeping)) {
         pthread_mutex_lock(&pool.sleep_lock);
