@@ -46,12 +46,13 @@ def large_mlp(input_shape: Shape, classes: int) -> list[Layer]:
 
 def small_cnn(input_shape: Shape, classes: int) -> list[Layer]:
     return [
-        Conv2D(16, 5, activation="relu"),
+        Conv2D(16, 3, activation="relu"),
         MaxPool2D(2),
         Conv2D(32, 3, activation="relu"),
+        Conv2D(48, 3, activation="relu"),
         MaxPool2D(2),
-        Conv2D(64, 3, activation="relu"),
         Flatten(),
+        Dropout(0.2),
         Dense(classes, "softmax"),
     ]
 
@@ -105,11 +106,11 @@ RECIPES = [
     ),
     Recipe(
         name="cnn",
-        description="Three convolutions, 29 thousand weights: small enough for a web page.",
+        description="Three convolutions, 26 thousand weights: small enough for a web page.",
         build=small_cnn,
-        epochs=30,
+        epochs=22,
         batch_size=128,
-        optimizer=Adam(0.003),
+        optimizer=AdamW(0.003, weight_decay=0.02),
         schedule=OneCycle(),
         augment=MILD,
         ema=0.998,
