@@ -172,6 +172,25 @@ def test_what_is_no_model_for_drawings_is_refused(tmp_path):
         widget.write_site(tmp_path, [small])
 
 
+def test_what_the_widget_would_refuse_is_refused_before(tmp_path):
+    slow = [Conv2D(64, 7, padding="same"), Conv2D(64, 7, padding="same"), Dense(10, "softmax")]
+    with pytest.raises(ValueError, match="multiply-adds"):
+        widget.write_site(tmp_path, [random_model(layers=slow)])
+    with pytest.raises(ValueError, match="quantize"):
+        widget.write_site(tmp_path, [random_model(layers=[Dense(1000), Dense(10, "softmax")])])
+    with pytest.raises(ValueError, match="labels"):
+        widget.write_site(tmp_path, [random_model(labels=["x" * 50, *"123456789"])])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_site_is_a_package(folder):
+    package = json.loads((folder / "package.json").read_text())
+    paths = [package["main"], package["types"], package["customElements"], *package["sideEffects"]]
+    for target in package["exports"].values():
+        paths += target.values() if isinstance(target, dict) else [target]
+    assert all((folder / path).is_file() for path in paths)
+
+
 def test_serve_answers_on_this_machine_only(folder, monkeypatch):
     started = threading.Event()
     servers = []

@@ -20,11 +20,15 @@ from mnistc.formats import _shipped_paths, load_any, read_model, shipped_names
 from mnistc.formats.files import PathLike
 from mnistc.formats.model_file import ModelFile
 from mnistc.formats.writer import format_model
+from mnistc.summary import summarize
 from mnistc.widget.embed import register_statement
 
 DIST = Path(__file__).parent / "dist"
 DEFAULT_MODELS = ("cnn", "mlp")
 _SCRIPT = "mnistc.global.js"
+# As in src/model.ts.
+MAX_FILE = 1 << 22
+MAX_WORK = 40_000_000
 # The original's file names: a fully connected network, and a convolutional one.
 _DROP_INS = {"mlp": "mnist_widget.js", "cnn": "mnist_convolution_widget.js"}
 
@@ -90,10 +94,10 @@ def write_site(
     for source in sorted(DIST.iterdir()):
         if source.name not in texts and source.is_file():
             written.append(Path(shutil.copyfile(source, folder / source.name)))
-    shutil.copyfile(Path(__file__).parent / "package.json", folder / "package.json")
+    texts["package.json"] = _package()
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8", newline="\n")
-    return [*written, folder / "package.json", *(folder / name for name in texts)]
+    return [*written, *(folder / name for name in texts)]
 
 
 def serve(directory: PathLike, port: int = 8000) -> None:
@@ -128,15 +132,41 @@ def _embed(models: Sequence[PathLike | ModelFile]) -> list[_Embedded]:
     embedded: list[_Embedded] = []
     for source in models:
         model = source if isinstance(source, ModelFile) else load_any(source)
-        if tuple(model.input_shape) != (28, 28, 1):
-            shape = " x ".join(map(str, model.input_shape))
-            raise ValueError(f"model: the widget wants an input of 28 x 28 x 1, got {shape}")
+        _check(model)
         document = _document(source, model)
+        if len(_json(document)) > MAX_FILE:
+            raise ValueError(
+                f"model: the widget reads up to {MAX_FILE:,} characters, got "
+                f"{len(_json(document)):,}; export it with --quantize int8"
+            )
         plain = re.sub(r"[^\w-]+", "-", model.name, flags=re.ASCII).strip("-")[:40] or "model"
         taken = {each.name for each in embedded} | {"package", "custom-elements", "core", "demo"}
         name = next(n for n in _numbered(plain) if n not in taken | {"mnistc", "index"})
         embedded.append(_Embedded(name, model, document))
     return embedded
+
+
+def _check(model: ModelFile) -> None:
+    """Refuse what the widget would refuse: see src/model.ts."""
+    if tuple(model.input_shape) != (28, 28, 1):
+        shape = " x ".join(map(str, model.input_shape))
+        raise ValueError(f"model: the widget wants an input of 28 x 28 x 1, got {shape}")
+    if not 2 <= len(model.labels) <= 100 or any(len(label) > 40 for label in model.labels):
+        raise ValueError("model: the widget wants 2 to 100 labels of up to 40 characters")
+    work = summarize(model.layers, model.input_shape).multiply_adds
+    if work > MAX_WORK:
+        raise ValueError(
+            f"model: the widget computes up to {MAX_WORK:,} multiply-adds a drawing, got {work:,}"
+        )
+
+
+def _package() -> str:
+    """The package's description for npm, of a folder without sources."""
+    text = (Path(__file__).parent / "package.json").read_text("utf-8")
+    package = json.loads(text.replace("./dist/", "./").replace("dist/", ""))
+    for key in ("scripts", "devDependencies"):
+        del package[key]
+    return json.dumps(package, indent=2) + "\n"
 
 
 def _numbered(name: str) -> list[str]:

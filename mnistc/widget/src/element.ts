@@ -56,6 +56,10 @@ export class MnistDigit extends Base {
     if (!this._turn) this._load();
   }
 
+  disconnectedCallback(): void {
+    this._pad.finish(); // the pointer's end may never be told
+  }
+
   attributeChangedCallback(name: string): void {
     if (name == "lang" || name == "live") this._build();
     else if (this._turn || this.isConnected) this._load();

@@ -27,7 +27,7 @@ const ICONS = {
   undo: "M9 5 4 10l5 5M4 10h10a5 5 0 0 1 0 10h-4",
   redo: "m15 5 5 5-5 5M20 10H10a5 5 0 0 0 0 10h4",
   clear: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
-  example: "m12 3 2.5 6.5L21 12l-6.5 2.5L12 21l-2.5-6.5L3 12l6.5-2.5z",
+  example: "M12 3q1 8 9 9-8 1-9 9-1-8-9-9 8-1 9-9",
   picture: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4",
 };
 const QUIET = 500; // ms without a change before the reading is said aloud

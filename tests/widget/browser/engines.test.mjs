@@ -184,8 +184,12 @@ for (const name of ["chromium", "firefox", "webkit"]) {
           clientX: box.left + x, clientY: box.top + x, bubbles: true }));
         send("pointerdown", 20); send("pointermove", 60); send("pointercancel", 60);
         send("pointermove", 90); send("pointerup", 90);
-        return [d.strokes.length, d.strokes[0].length, d.prediction !== null]`);
-      assert.deepEqual(kept, [1, 2, true]);
+        const first = [d.strokes.length, d.strokes[0].length, d.prediction !== null];
+        send("pointerdown", 30); send("pointermove", 50);
+        document.body.append(d); // in the middle of a stroke
+        send("pointerdown", 10); send("pointerup", 10);
+        return [...first, ...d.strokes.map((stroke) => stroke.length)]`);
+      assert.deepEqual(kept, [1, 2, true, 2, 2, 1]);
       noErrors();
     });
 
