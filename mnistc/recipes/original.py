@@ -49,5 +49,6 @@ RECIPES = [
         optimizer=Adam(0.004),
         schedule=OneCycle(peak=0.25),
         augment=Augment(rotation=8.0, scale=0.08, shear=4.0, shift=1.0),
+        expected="MNIST 99.49 %, mean of seeds 0, 1, 2 (99.50, 99.53, 99.44)",
     ),
 ]
