@@ -1,4 +1,8 @@
-"""The C tests, built with AddressSanitizer and UndefinedBehaviorSanitizer where there are any."""
+"""The C tests, built with sanitizers where there are any, and kernels that this CPU lacks emulated.
+
+Everything runs under AddressSanitizer and UndefinedBehaviorSanitizer; what uses threads also under
+ThreadSanitizer. AVX-512 comes from SIMDe, NEON from a cross compiler and QEMU.
+"""
 
 import ast
 import os
@@ -15,7 +19,13 @@ PROGRAMS = sorted((ROOT / "tests" / "c").glob("test_*.c"))
 COMPILER = shutil.which(os.environ.get("CC", "cc").split()[0])
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-ffp-contract=off", "-fno-trapping-math"]
 FLAGS += ["-Wall", "-Wextra", "-pthread", f"-I{ROOT / 'csrc'}"]
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+FLAGS += [f"-I{ROOT / 'tests' / 'c'}"]
+SANITIZERS = {
+    "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    "thread": ["-fsanitize=thread"],
+}
+WITH_THREADS = ("test_threads", "test_network")
+KERNEL_TEST = ROOT / "tests" / "c" / "test_kernels.c"
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler")
 
@@ -30,19 +40,25 @@ def kernel_flags() -> dict[str, list[str]]:
     raise AssertionError("setup.py has no KERNEL_FLAGS")
 
 
-def run(*command: str | Path) -> None:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-4000:]
+def run(*command: str | Path, **options: object) -> None:
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, **options
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
-@pytest.fixture(scope="session")
-def core(tmp_path_factory) -> tuple[list[str], list[Path]]:
-    """Flags to link with, and the object files of the whole core."""
-    folder = tmp_path_factory.mktemp("core")
-    empty = folder / "empty.c"
-    empty.write_text("int main(void) { return 0; }\n")
-    probe = subprocess.run([COMPILER, *SANITIZERS, empty, "-o", folder / "empty"])
-    flags = FLAGS + (SANITIZERS if probe.returncode == 0 else [])
+def works(compiler: str, folder: Path, *flags: str) -> bool:
+    """Whether a program can be built with these flags, and run."""
+    source, program = folder / "empty.c", folder / "empty"
+    source.write_text("int main(void) { return 0; }\n")
+    command = [compiler, *flags, str(source), "-o", str(program)]
+    if subprocess.run(command, capture_output=True).returncode:
+        return False
+    return subprocess.run([program], capture_output=True).returncode == 0
+
+
+def build_core(folder: Path, flags: list[str]) -> list[Path]:
+    """Object files of the whole core."""
     extra = kernel_flags()
 
     def build(source: Path) -> Path:
@@ -51,9 +67,25 @@ def core(tmp_path_factory) -> tuple[list[str], list[Path]]:
         run(COMPILER, *flags, *extra.get(name, []), "-c", source, "-o", target)
         return target
 
-    sources = sorted((ROOT / "csrc").rglob("*.c"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return flags, list(pool.map(build, sources))
+        return list(pool.map(build, sorted((ROOT / "csrc").rglob("*.c"))))
+
+
+@pytest.fixture(scope="session")
+def core(tmp_path_factory) -> tuple[list[str], list[Path]]:
+    """Flags to link with, and the object files of the whole core."""
+    folder = tmp_path_factory.mktemp("core")
+    flags = FLAGS + SANITIZERS["address"] * works(COMPILER, folder, *SANITIZERS["address"])
+    return flags, build_core(folder, flags)
+
+
+@pytest.fixture(scope="session")
+def threaded_core(tmp_path_factory) -> tuple[list[str], list[Path]]:
+    folder = tmp_path_factory.mktemp("threaded_core")
+    if not works(COMPILER, folder, *SANITIZERS["thread"]):
+        pytest.skip("no ThreadSanitizer here")
+    flags = FLAGS + SANITIZERS["thread"]
+    return flags, build_core(folder, flags)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
@@ -61,3 +93,39 @@ def test_program(program, core, tmp_path):
     flags, objects = core
     run(COMPILER, *flags, program, *objects, "-lm", "-o", tmp_path / program.stem)
     run(tmp_path / program.stem)
+
+
+@pytest.mark.parametrize("name", WITH_THREADS)
+def test_data_races(name, threaded_core, tmp_path):
+    flags, objects = threaded_core
+    program = ROOT / "tests" / "c" / f"{name}.c"
+    run(COMPILER, *flags, program, *objects, "-lm", "-o", tmp_path / name)
+    run(tmp_path / name, env={**os.environ, "TSAN_OPTIONS": "halt_on_error=1"})
+
+
+def core_files(*names: str) -> list[Path]:
+    return [ROOT / "csrc" / name for name in names]
+
+
+def test_emulated_avx512(tmp_path):
+    """The AVX-512 kernels, intrinsic by intrinsic in plain C."""
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        pytest.skip("the AVX-512 kernels are for x86-64")
+    if not Path("/usr/include/simde/x86/avx512.h").exists():
+        pytest.skip("no SIMDe (libsimde-dev) here")
+    sources = core_files("kernels/avx512.c", "kernels/ref.c", "augment.c", "rng.c")
+    shim = ROOT / "tests" / "c" / "simde"
+    run(COMPILER, *FLAGS, "-w", f"-I{shim}", "-DMC_EMULATED", KERNEL_TEST, *sources, "-lm",
+        "-o", tmp_path / "avx512")  # fmt: skip
+    run(tmp_path / "avx512")
+
+
+def test_emulated_neon(tmp_path):
+    """The arm64 tables, built by a cross compiler and run by QEMU."""
+    compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
+    if compiler is None or emulator is None:
+        pytest.skip("no aarch64-linux-gnu-gcc and qemu-aarch64 here")
+    sources = sorted((ROOT / "csrc").rglob("*.c"))
+    flags = [flag for flag in FLAGS if flag != "-O1"]
+    run(compiler, *flags, "-O2", "-static", KERNEL_TEST, *sources, "-lm", "-o", tmp_path / "neon")
+    run(emulator, tmp_path / "neon")

@@ -1,0 +1,469 @@
+/* Every loop of every kernel table against the plain one, at each size where vectors end.
+ *
+ * Blocks have exactly the size that a kernel may touch, so under AddressSanitizer a vector that
+ * reaches beyond is an error. With MC_EMULATED the AVX-512 table is tested on any CPU (see
+ * simde/immintrin.h).
+ */
+#include "check.h"
+#include "kernels/kernels.h"
+
+static const mc_kernels *table;
+static const mc_kernels *const ref = &mc_kernels_ref;
+
+/* a and b agree within `bound`, or the loop is named. */
+static int agree(const char *loop, const float *a, const float *b, size_t n, double bound) {
+    const double error = largest_error(a, b, n);
+    char text[200];
+    snprintf(text, sizeof text, "%s.%s: %zu values, error %g above %g", table->name, loop, n, error,
+             bound);
+    return check(error <= bound, text);
+}
+
+static int same(const char *loop, int holds) {
+    char text[100];
+    snprintf(text, sizeof text, "%s.%s", table->name, loop);
+    return check(holds, text);
+}
+
+/* ---- panels ---- */
+
+/* (n_taps + 1, cols) of table k from (n_taps + 1, n_cols). */
+static float *pack(const mc_kernels *k, const float *rows, int n_rows, int n_cols) {
+    float *panel = take((size_t)(n_rows * k->cols) * sizeof *panel);
+    for (int t = 0; t < n_rows; t++)
+        for (int c = 0; c < k->cols; c++)
+            panel[t * k->cols + c] = c < n_cols ? rows[t * n_cols + c] : 0.0f;
+    return panel;
+}
+
+/* Offsets in no special order, the largest of them `most`. */
+static int32_t *offsets(int n, int most, int step) {
+    int32_t *at = take((size_t)n * sizeof *at);
+    for (int i = 0; i < n; i++) at[i] = (int32_t)((int64_t)i * step % (most + 1));
+    at[n - 1] = most;
+    return at;
+}
+
+static void one_dot(int n_positions, int n_taps, int n_cols, int relu, int gap) {
+    const size_t stride = (size_t)(n_cols + gap),
+                 size = (size_t)(n_positions - 1) * stride + (size_t)n_cols;
+    int32_t *position = offsets(n_positions, 40, 7), *tap = offsets(n_taps, 60, 11);
+    float *x = take_random(101, 1), *rows = take_random((size_t)((n_taps + 1) * n_cols), 2);
+    float *a = take_random(size, 3), *b = take_copy(a, size);
+    float *panel_a = pack(ref, rows, n_taps + 1, n_cols);
+    float *panel_b = pack(table, rows, n_taps + 1, n_cols);
+    ref->dot_panel(x, position, n_positions, tap, n_taps, panel_a, relu, a, (ptrdiff_t)stride,
+                   n_cols);
+    table->dot_panel(x, position, n_positions, tap, n_taps, panel_b, relu, b, (ptrdiff_t)stride,
+                     n_cols);
+    agree("dot_panel", a, b, size, 2e-7 * (n_taps + 2));
+    float *sum_a = take_random((size_t)(n_taps * (n_cols + gap)), 4);
+    float *sum_b = take_copy(sum_a, (size_t)(n_taps * (n_cols + gap)));
+    float *dy = take_random((size_t)(n_positions * n_cols), 5);
+    float *dy_a = pack(ref, dy, n_positions, n_cols), *dy_b = pack(table, dy, n_positions, n_cols);
+    ref->outer_panel(x, position, n_positions, tap, n_taps, dy_a, sum_a, n_cols + gap, n_cols);
+    table->outer_panel(x, position, n_positions, tap, n_taps, dy_b, sum_b, n_cols + gap, n_cols);
+    agree("outer_panel", sum_a, sum_b, (size_t)(n_taps * (n_cols + gap)), 2e-7 * (n_positions + 2));
+    float *blocks[] = {x, rows, a, b, panel_a, panel_b, sum_a, sum_b, dy, dy_a, dy_b};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+    free(position);
+    free(tap);
+}
+
+static void test_panels(void) {
+    static const int positions[] = {1, 2, 5, 6, 7, 10, 11, 12, 13, 24, 25, 36};
+    static const int taps[] = {1, 2, 5, 6, 7, 9, 12, 13, 27};
+    /* Not wider than either table's panel: the plain one has 8 columns. */
+    const int most = table->cols < ref->cols ? table->cols : ref->cols;
+    for (size_t p = 0; p < sizeof positions / sizeof *positions; p++)
+        for (size_t t = 0; t < sizeof taps / sizeof *taps; t++)
+            for (int n_cols = 1; n_cols <= most; n_cols++)
+                one_dot(positions[p], taps[t], n_cols, (n_cols + (int)t) % 2, (int)p % 3);
+}
+
+/* Panels wider than the plain table's, column by column: all columns of a panel are alike. */
+static void test_wide_panels(void) {
+    const int cols = table->cols, n_taps = 9, n_positions = 13;
+    int32_t *position = offsets(n_positions, 40, 7), *tap = offsets(n_taps, 60, 11);
+    float *x = take_random(101, 1), *panel = take_random((size_t)((n_taps + 1) * cols), 2);
+    for (int n_cols = 1; n_cols <= cols; n_cols++) {
+        const size_t size = (size_t)(n_positions * n_cols);
+        float *a = take(size * sizeof *a), *b = take(size * sizeof *b);
+        for (int c = 0; c < n_cols; c++) {
+            float column[16 * 8] = {0};
+            for (int t = 0; t <= n_taps; t++) column[t * ref->cols] = panel[t * cols + c];
+            ref->dot_panel(x, position, n_positions, tap, n_taps, column, 0, a + c, n_cols, 1);
+        }
+        table->dot_panel(x, position, n_positions, tap, n_taps, panel, 0, b, n_cols, n_cols);
+        agree("dot_panel", a, b, size, 3e-6);
+        free(a);
+        free(b);
+    }
+    free(position);
+    free(tap);
+    free(x);
+    free(panel);
+}
+
+/* ---- sparse sums ---- */
+
+static void test_rows(void) {
+    static const int counts[] = {0, 1, 2, 3, 7, 8, 30};
+    for (int length = 1; length < 250; length += length < 70 ? 1 : 13)
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+            const int n = counts[i];
+            mc_term *terms = take((size_t)n * sizeof *terms);
+            float *values = take_random((size_t)n, 6);
+            for (int k = 0; k < n; k++) terms[k] = (mc_term){k * 3 % 5 * length, values[k]};
+            const size_t size = (size_t)length, five = 5 * size;
+            float *rows = take_random(five, 7), *row = take_random(size, 8);
+            float *a = take_copy(row, size), *b = take_copy(row, size);
+            ref->row_sum(rows, terms, n, a, length);
+            table->row_sum(rows, terms, n, b, length);
+            agree("row_sum", a, b, size, 2e-7 * (n + 2));
+            float *c = take_copy(rows, five), *d = take_copy(rows, five);
+            ref->row_spread(row, terms, n, c, length);
+            table->row_spread(row, terms, n, d, length);
+            agree("row_spread", c, d, five, 2e-7 * (n + 2));
+            float *blocks[] = {values, rows, row, a, b, c, d};
+            for (size_t k = 0; k < sizeof blocks / sizeof *blocks; k++) free(blocks[k]);
+            free(terms);
+        }
+}
+
+/* ---- pooling ---- */
+
+static void one_pooling(int windows, int n_cols, int relu, int gap) {
+    const int cols = table->cols, stride = n_cols + gap;
+    const size_t size = (size_t)((windows - 1) * stride + n_cols);
+    const size_t in_size = (size_t)(windows * 4 * cols);
+    float *in = take_random(in_size, 9), *y = take(size * sizeof *y), *again = take_random(size, 1);
+    for (size_t i = 0; i < in_size; i += 3) in[i] = 0.25f; /* equals: the first one wins */
+    uint8_t *winner = take(size);
+    memset(y, 0, size * sizeof *y);
+    memset(winner, 0, size);
+    table->pool_windows(in, windows, n_cols, relu, y, winner, stride);
+    memcpy(again, y, size * sizeof *y);
+    table->pool_windows(in, windows, n_cols, relu, again, NULL, stride);
+    int good = 1;
+    for (int w = 0; w < windows; w++)
+        for (int c = 0; c < n_cols; c++) {
+            int best = 0;
+            const float *at = in + w * 4 * cols + c;
+            for (int q = 1; q < 4; q++)
+                if (at[q * cols] > at[best * cols]) best = q;
+            const float most = relu && at[best * cols] < 0 ? 0 : at[best * cols];
+            good &= y[w * stride + c] == most && winner[w * stride + c] == best;
+        }
+    same("pool_windows", good && !memcmp(y, again, size * sizeof *y));
+    float *out = take(in_size * sizeof *out);
+    memset(out, 0xff, in_size * sizeof *out);
+    table->unpool_windows(y, winner, stride, windows, n_cols, out);
+    for (int i = 0; i < windows * 4 * cols; i++) {
+        const int c = i % cols, w = i / cols / 4, q = i / cols % 4, at = w * stride + c;
+        good &= out[i] == (c < n_cols && winner[at] == q ? y[at] : 0.0f);
+    }
+    same("unpool_windows", good);
+    free(in);
+    free(y);
+    free(again);
+    free(winner);
+    free(out);
+}
+
+static void test_pooling(void) {
+    for (int windows = 1; windows <= 7; windows += 2)
+        for (int n_cols = 1; n_cols <= table->cols; n_cols++)
+            one_pooling(windows, n_cols, n_cols % 2, windows % 3);
+}
+
+/* ---- activations, dropout and losses ---- */
+
+static double slope_of(mc_activation f, double y) {
+    if (f == MC_RELU) return y > 0;
+    return f == MC_SIGMOID ? y * (1 - y) : f == MC_TANH ? 1 - y * y : 1;
+}
+
+static double value_of(mc_activation f, double x) {
+    if (f == MC_RELU) return x > 0 ? x : 0;
+    return f == MC_SIGMOID ? 1 / (1 + exp(-x)) : f == MC_TANH ? tanh(x) : x;
+}
+
+static void test_activations(void) {
+    for (size_t n = 1; n < 70; n++)
+        for (mc_activation f = MC_LINEAR; f < MC_SOFTMAX; f++) {
+            float *x = take_random(n, n), *y = take_copy(x, n), *dy = take_random(n, 2);
+            float *values = take_copy(x, n), *slopes = take_copy(dy, n);
+            for (size_t i = 0; i < n; i++) {
+                x[i] *= i % 5 == 4 ? 120 : 4;
+                y[i] = x[i];
+                values[i] = (float)value_of(f, x[i]);
+            }
+            table->activate(f, y, n, n);
+            agree("activate", y, values, n, f < MC_SIGMOID ? 0 : 4e-7);
+            for (size_t i = 0; i < n; i++) slopes[i] *= (float)slope_of(f, y[i]);
+            table->deactivate(f, y, dy, n, n);
+            agree("deactivate", dy, slopes, n, 3e-7);
+            float *blocks[] = {x, y, dy, values, slopes};
+            for (size_t i = 0; i < 5; i++) free(blocks[i]);
+        }
+}
+
+static void test_softmax(void) {
+    for (size_t width = 1; width < 40; width++) {
+        const size_t n = 3 * width;
+        float *x = take_random(n, 3), *y = take_copy(x, n), *dy = take_random(n, 4);
+        float *wanted = take_copy(x, n), *slopes = take_copy(x, n);
+        for (size_t i = 0; i < n; i++) y[i] = x[i] *= i % 7 == 3 ? 300 : 3;
+        table->activate(MC_SOFTMAX, y, n, width);
+        for (size_t first = 0; first < n; first += width) {
+            double sum = 0, most = -1e30, dot = 0;
+            for (size_t j = first; j < first + width; j++) most = x[j] > most ? x[j] : most;
+            for (size_t j = first; j < first + width; j++) sum += exp(x[j] - most);
+            for (size_t j = first; j < first + width; j++)
+                wanted[j] = (float)(exp(x[j] - most) / sum);
+            for (size_t j = first; j < first + width; j++) dot += (double)dy[j] * y[j];
+            for (size_t j = first; j < first + width; j++)
+                slopes[j] = (float)(y[j] * (dy[j] - dot));
+        }
+        agree("activate", y, wanted, n, 1e-6);
+        table->deactivate(MC_SOFTMAX, y, dy, n, width);
+        agree("deactivate", dy, slopes, n, 1e-6);
+        float *blocks[] = {x, y, dy, wanted, slopes};
+        for (size_t i = 0; i < 5; i++) free(blocks[i]);
+    }
+}
+
+static void test_dropout(void) {
+    static const size_t sizes[] = {1, 2, 15, 16, 17, 127, 128, 129, 1000};
+    static const float rates[] = {0.0f, 0.1f, 0.5f, 0.999f};
+    for (size_t i = 0; i < 36; i++) {
+        const size_t n = sizes[i / 4];
+        const float rate = rates[i % 4];
+        float *x = take_random(n, i), *a = take_copy(x, n), *b = take_copy(x, n);
+        uint8_t *mask_a = take(n), *mask_b = take(n);
+        ref->dropout(x, n, rate, 5, i, a, mask_a);
+        table->dropout(x, n, rate, 5, i, b, mask_b);
+        same("dropout", !memcmp(mask_a, mask_b, n) && !memcmp(a, b, n * sizeof *a));
+        table->dropout_gradient(x, mask_b, n, rate, a);
+        same("dropout_gradient", !memcmp(a, b, n * sizeof *a));
+        free(x);
+        free(a);
+        free(b);
+        free(mask_a);
+        free(mask_b);
+    }
+}
+
+static void one_loss(mc_loss loss, mc_activation last, size_t n, size_t width, int classes) {
+    float *z = take_random(n * width, 1), *targets = take_random(n * width, 2);
+    float *weights = take_random(n, 3), *dy = take(n * width * sizeof *dy);
+    int32_t *class = take(n * sizeof *class);
+    for (size_t i = 0; i < n; i++) class[i] = (int32_t)(i * 7 % width);
+    for (size_t i = 0; i < n * width; i++) {
+        z[i] *= i % 11 == 5 ? 60 : 5;
+        targets[i] = fabsf(targets[i]);
+    }
+    float *y = take_copy(z, n * width), *dy_b = take(n * width * sizeof *dy);
+    int64_t right_a = 0, right_b = 0;
+    const int32_t *c = classes ? class : NULL;
+    const float *t = classes ? NULL : targets;
+    const double a = ref->loss(loss, last, 0.1f, z, n, width, c, t, weights, 0.25f, dy, &right_a);
+    const double b =
+        table->loss(loss, last, 0.1f, y, n, width, c, t, weights, 0.25f, dy_b, &right_b);
+    same("loss", fabs(a - b) <= 1e-5 * (1 + fabs(a)) && right_a == right_b);
+    agree("loss", z, y, n * width, 1e-6);
+    agree("loss", dy, dy_b, n * width, 1e-5);
+    float *blocks[] = {z, targets, weights, dy, y, dy_b};
+    for (size_t i = 0; i < 6; i++) free(blocks[i]);
+    free(class);
+}
+
+static void test_losses(void) {
+    for (size_t width = 1; width < 36; width += width < 18 ? 1 : 7)
+        for (size_t n = 1; n < 20; n += 6)
+            for (int classes = 0; classes < 2; classes++) {
+                one_loss(MC_SOFTMAX_CROSS_ENTROPY, MC_SOFTMAX, n, width, classes);
+                one_loss(MC_SIGMOID_CROSS_ENTROPY, MC_SIGMOID, n, width, classes);
+                for (mc_activation f = MC_LINEAR; f <= MC_SOFTMAX; f++)
+                    one_loss(MC_MEAN_SQUARED_ERROR, f, n, width, classes);
+            }
+}
+
+/* ---- elementwise loops and steps ---- */
+
+static void test_steps(void) {
+    mc_step step = {0.1f, 0.02f, 0.99f, 0.7f, 0.9f, 0, 0.9f, 0.999f, 1e-7f};
+    for (size_t n = 1; n < 80; n++) {
+        float *w = take_random(n, 1), *m = take_random(n, 2), *v = take_random(n, 3);
+        float *g = take_random(n, 4);
+        for (size_t i = 0; i < n; i++) v[i] = fabsf(v[i]);
+        for (int kind = 0; kind < 4; kind++) {
+            float *wa = take_copy(w, n), *ma = take_copy(m, n), *va = take_copy(v, n);
+            float *wb = take_copy(w, n), *mb = take_copy(m, n), *vb = take_copy(v, n);
+            step.nesterov = kind == 2;
+            if (kind == 3) {
+                ref->adam(&step, wa, ma, va, g, n);
+                table->adam(&step, wb, mb, vb, g, n);
+            } else {
+                ref->sgd(&step, wa, kind ? ma : NULL, g, n);
+                table->sgd(&step, wb, kind ? mb : NULL, g, n);
+            }
+            const char *name = kind == 3 ? "adam" : "sgd";
+            agree(name, wa, wb, n, 1e-5);
+            agree(name, ma, mb, n, 3e-7);
+            agree(name, va, vb, n, 3e-7);
+            float *blocks[] = {wa, ma, va, wb, mb, vb};
+            for (size_t i = 0; i < 6; i++) free(blocks[i]);
+        }
+        float *a = take_copy(w, n), *b = take_copy(w, n);
+        ref->add(a, g, n);
+        table->add(b, g, n);
+        agree("add", a, b, n, 0);
+        ref->blend(a, m, 0.3f, n);
+        table->blend(b, m, 0.3f, n);
+        agree("blend", a, b, n, 3e-7);
+        double squares = 0;
+        for (size_t i = 0; i < n; i++) squares += (double)g[i] * g[i];
+        same("square_sum", fabs(table->square_sum(g, n) - squares) < 1e-12 * (1 + squares));
+        float *blocks[] = {w, m, v, g, a, b};
+        for (size_t i = 0; i < 6; i++) free(blocks[i]);
+    }
+}
+
+static void test_reduce_and_bytes(void) {
+    uint8_t bytes[256];
+    float floats[256];
+    for (int i = 0; i < 256; i++) bytes[i] = (uint8_t)i;
+    for (size_t n = 1; n <= 256; n += n < 70 ? 1 : 31) {
+        table->from_uint8(bytes + 256 - n, floats, n);
+        int good = 1;
+        for (size_t i = 0; i < n; i++)
+            good &= fabs(floats[i] - (256.0 - (double)n + (double)i) / 255) < 1.2e-7;
+        same("from_uint8", good);
+        const size_t stride = n + 3;
+        float *lanes = take_random(4 * stride + n, 1), *a = take(n * sizeof *a);
+        float *b = take(n * sizeof *b);
+        ref->reduce(lanes, (ptrdiff_t)stride, 5, a, n);
+        table->reduce(lanes, (ptrdiff_t)stride, 5, b, n);
+        agree("reduce", a, b, n, 0);
+        free(lanes);
+        free(a);
+        free(b);
+    }
+}
+
+/* ---- normalisation, depthwise convolution, distortion ---- */
+
+static void test_norms(void) {
+    for (size_t channels = 1; channels < 40; channels++) {
+        const size_t n = 1 + channels % 5, size = n * channels;
+        float *x = take_random(size, 1), *dy = take_random(size, 2),
+              *mean = take_random(channels, 3);
+        float *p = take_random(channels, 4), *q = take_random(channels, 5);
+        float *r = take_random(channels, 6);
+        float *a = take_random(size, 7), *b = take_copy(a, size);
+        float *s[4];
+        for (int i = 0; i < 4; i++) s[i] = take_copy(p, channels);
+        ref->norm_moments(x, mean, n, channels, s[0], s[1]);
+        table->norm_moments(x, mean, n, channels, s[2], s[3]);
+        agree("norm_moments", s[0], s[2], channels, 2e-6);
+        agree("norm_moments", s[1], s[3], channels, 4e-6);
+        ref->norm_sums(x, dy, mean, p, n, channels, s[0], s[1]);
+        table->norm_sums(x, dy, mean, p, n, channels, s[2], s[3]);
+        agree("norm_sums", s[0], s[2], channels, 4e-6);
+        agree("norm_sums", s[1], s[3], channels, 8e-6);
+        for (int relu = 0; relu < 2; relu++) {
+            ref->norm_apply(x, mean, p, q, n, channels, relu, a);
+            table->norm_apply(x, mean, p, q, n, channels, relu, b);
+            agree("norm_apply", a, b, size, 1e-6);
+        }
+        ref->norm_gradient(x, dy, mean, p, q, r, n, channels, a);
+        table->norm_gradient(x, dy, mean, p, q, r, n, channels, b);
+        agree("norm_gradient", a, b, size, 1e-6);
+        float *blocks[] = {x, dy, mean, p, q, r, a, b, s[0], s[1], s[2], s[3]};
+        for (size_t i = 0; i < 12; i++) free(blocks[i]);
+    }
+}
+
+static void test_depthwise(void) {
+    enum { POSITIONS = 7, TAPS = 9 };
+    for (int channels = 1; channels < 40; channels++) {
+        const size_t c = (size_t)channels, pixels = 30;
+        int32_t position[POSITIONS], tap[TAPS];
+        for (int i = 0; i < POSITIONS; i++) position[i] = (i * 2) * channels;
+        for (int i = 0; i < TAPS; i++) tap[i] = (i / 3 * 7 + i % 3) * channels;
+        float *x = take_random(pixels * c, 1), *weight = take_random(TAPS * c, 2);
+        float *bias = take_random(c, 3), *dy = take_random(POSITIONS * c, 4);
+        float *a = take_random(POSITIONS * c, 5), *b = take_copy(a, POSITIONS * c);
+        ref->depthwise(x, position, POSITIONS, tap, TAPS, weight, bias, channels, a);
+        table->depthwise(x, position, POSITIONS, tap, TAPS, weight, bias, channels, b);
+        agree("depthwise", a, b, POSITIONS * c, 2e-6);
+        float *dw_a = take_copy(weight, TAPS * c), *dw_b = take_copy(weight, TAPS * c);
+        float *dx_a = take_copy(x, pixels * c), *dx_b = take_copy(x, pixels * c);
+        for (int with_dx = 0; with_dx < 2; with_dx++) {
+            ref->depthwise_gradient(x, position, POSITIONS, tap, TAPS, weight, dy, channels, dw_a,
+                                    with_dx ? dx_a : NULL);
+            table->depthwise_gradient(x, position, POSITIONS, tap, TAPS, weight, dy, channels, dw_b,
+                                      with_dx ? dx_b : NULL);
+        }
+        agree("depthwise_gradient", dw_a, dw_b, TAPS * c, 4e-6);
+        agree("depthwise_gradient", dx_a, dx_b, pixels * c, 4e-6);
+        float *blocks[] = {x, weight, bias, dy, a, b, dw_a, dw_b, dx_a, dx_b};
+        for (size_t i = 0; i < 10; i++) free(blocks[i]);
+    }
+}
+
+static void test_distortions(void) {
+    const mc_augment options = {15, 0.1f, 0.1f, 5, 2, 30, 4, 1, 0.5f, 0.4f, 0.1f};
+    static const int sides[][3] = {{28, 28, 1}, {1, 1, 1}, {5, 33, 2}, {17, 3, 3}};
+    for (size_t i = 0; i < 4; i++) {
+        const int h = sides[i][0], w = sides[i][1], channels = sides[i][2];
+        const size_t n = (size_t)(h * w * channels);
+        const size_t bytes = mc_augment_scratch_floats(h, w) * sizeof(float);
+        float *scratch = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        float *x = take_random(n, i), *a = take(n * sizeof *a), *b = take(n * sizeof *b);
+        if (!scratch) exit(2);
+        for (size_t k = 0; k < n; k++) x[k] = fabsf(x[k]);
+        ref->augment_image(&options, x, 0, h, w, channels, 3, 1, i, a, scratch);
+        table->augment_image(&options, x, 0, h, w, channels, 3, 1, i, b, scratch);
+        agree("augment_image", a, b, n, 1e-3);
+        free(scratch);
+        free(x);
+        free(a);
+        free(b);
+    }
+}
+
+static void test_table(void) {
+    test_panels();
+    test_wide_panels();
+    test_rows();
+    test_pooling();
+    test_activations();
+    test_softmax();
+    test_dropout();
+    test_losses();
+    test_steps();
+    test_reduce_and_bytes();
+    test_norms();
+    test_depthwise();
+    test_distortions();
+}
+
+int main(void) {
+#ifdef MC_EMULATED
+    table = &mc_kernels_avx512;
+    test_table();
+#else
+    const mc_kernels *tables[16];
+    const int n = mc_kernels_available(tables, 16);
+    for (int i = 0; i < n; i++) {
+        table = tables[i];
+        test_table();
+    }
+    check(n >= 2 && tables[0] == ref, "the plain table comes first, and is not alone");
+    check(mc_kernels_find("avx9000") == NULL, "an unknown table");
+#endif
+    return failures != 0;
+}

@@ -1,0 +1,274 @@
+/* Networks from C: what they refuse, and that they predict, train and give gradients with every
+ * table, for any number of threads and whatever lay in memory. */
+#include "check.h"
+#include "mnistc.h"
+
+static const mc_shape DIGIT = {28, 28, 1};
+
+/* ---- refused ---- */
+
+static void refuse(const char *what, mc_shape input, mc_layer layer, int bad) {
+    mc_net *net = NULL;
+    int culprit = 7;
+    const mc_status status = mc_net_create(&net, input, &layer, 1, mc_kernels_best(), &culprit);
+    check(status == MC_BAD_SPEC || status == MC_NO_MEMORY, what);
+    check(net == NULL && (status != MC_BAD_SPEC || culprit == bad), what);
+    mc_net_destroy(net);
+}
+
+static void test_refused_layers(void) {
+    const int huge = 1000000000;
+    const mc_layer dense = {.type = MC_DENSE, .units = 10};
+    static const int sizes[] = {0, -1, -2147483647 - 1, 1000000000, 2147483647};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const int n = sizes[i];
+        refuse("height", (mc_shape){n, 2, 1}, dense, -1);
+        refuse("width", (mc_shape){2, n, 1}, dense, -1);
+        refuse("channels", (mc_shape){2, 2, n}, dense, -1);
+        refuse("units", DIGIT, (mc_layer){.type = MC_DENSE, .units = n}, 0);
+        refuse("filters", DIGIT,
+               (mc_layer){.type = MC_CONV2D, .units = n, .kernel_height = 3, .kernel_width = 3}, 0);
+        refuse("kernel", DIGIT,
+               (mc_layer){.type = MC_CONV2D, .units = 1, .kernel_height = n, .kernel_width = 3}, 0);
+        refuse("depthwise kernel", DIGIT,
+               (mc_layer){.type = MC_DEPTHWISE_CONV2D, .kernel_height = 3, .kernel_width = n}, 0);
+        refuse("pool", DIGIT, (mc_layer){.type = MC_MAX_POOL2D, .pool_size = n, .stride = 2}, 0);
+        refuse("stride", DIGIT, (mc_layer){.type = MC_MAX_POOL2D, .pool_size = 2, .stride = n}, 0);
+    }
+    refuse("an image that overflows", (mc_shape){huge, huge, huge}, dense, -1);
+    refuse("weights that overflow", (mc_shape){1, 1, 100000000},
+           (mc_layer){.type = MC_DENSE, .units = 100000000}, 0);
+    refuse("an even kernel", DIGIT,
+           (mc_layer){.type = MC_CONV2D, .units = 1, .kernel_height = 2, .kernel_width = 3}, 0);
+    refuse("a kernel beyond its image", (mc_shape){4, 9, 1},
+           (mc_layer){.type = MC_CONV2D, .units = 1, .kernel_height = 5, .kernel_width = 3}, 0);
+    refuse("a window beyond its image", (mc_shape){2, 2, 1},
+           (mc_layer){.type = MC_MAX_POOL2D, .pool_size = 3, .stride = 1}, 0);
+    refuse("a layer type", DIGIT, (mc_layer){.type = (mc_layer_type)99}, 0);
+    refuse("an activation", DIGIT,
+           (mc_layer){.type = MC_ACTIVATION, .activation = (mc_activation)17}, 0);
+    static const float rates[] = {-0.1f, 1.0f, 2.0f, NAN, INFINITY};
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
+        refuse("rate", DIGIT, (mc_layer){.type = MC_DROPOUT, .rate = rates[i]}, 0);
+        refuse("momentum", DIGIT,
+               (mc_layer){.type = MC_BATCH_NORM, .momentum = rates[i], .epsilon = 1e-3f}, 0);
+    }
+    static const float epsilons[] = {0.0f, -1.0f, NAN};
+    for (size_t i = 0; i < 3; i++)
+        refuse("epsilon", DIGIT, (mc_layer){.type = MC_BATCH_NORM, .epsilon = epsilons[i]}, 0);
+}
+
+static void test_refused_networks(void) {
+    mc_net *net = NULL;
+    int bad = 0;
+    const mc_layer layer = {.type = MC_DENSE, .units = 3};
+    const mc_kernels *k = mc_kernels_best();
+    check(mc_net_create(&net, DIGIT, NULL, 1, k, &bad) == MC_BAD_ARGUMENT, "no layers");
+    check(mc_net_create(&net, DIGIT, &layer, 0, k, &bad) == MC_BAD_ARGUMENT, "0 layers");
+    check(mc_net_create(&net, DIGIT, &layer, -1, k, &bad) == MC_BAD_ARGUMENT, "-1 layers");
+    check(mc_net_create(&net, DIGIT, &layer, 1001, k, &bad) == MC_BAD_ARGUMENT, "1001 layers");
+    mc_net_destroy(NULL);
+    mc_trainer_destroy(NULL);
+}
+
+static const mc_train_spec SPEC = {.batch_size = 8,
+                                   .loss = MC_SOFTMAX_CROSS_ENTROPY,
+                                   .optimizer = MC_ADAM,
+                                   .beta_1 = 0.9f,
+                                   .beta_2 = 0.999f,
+                                   .epsilon = 1e-7f,
+                                   .scratch_fill = -1};
+
+static void refuse_spec(mc_net *net, const char *what, mc_train_spec spec) {
+    mc_trainer *trainer = NULL;
+    const mc_status status = mc_trainer_create(&trainer, net, &spec);
+    check((status == MC_BAD_ARGUMENT || status == MC_NO_MEMORY) && !trainer, what);
+    mc_trainer_destroy(trainer);
+}
+
+static void test_refused_trainings(void) {
+    const mc_layer layer = {.type = MC_DENSE, .units = 3, .activation = MC_SOFTMAX};
+    mc_net *net = NULL;
+    int bad;
+    if (!check(mc_net_create(&net, DIGIT, &layer, 1, mc_kernels_best(), &bad) == MC_OK,
+               "a network"))
+        return;
+    mc_train_spec s = SPEC;
+    s.loss = MC_SIGMOID_CROSS_ENTROPY;
+    refuse_spec(net, "a loss that does not fit", s);
+    s.loss = (mc_loss)9;
+    refuse_spec(net, "a loss", s);
+    s = SPEC;
+    s.optimizer = (mc_optimizer)9;
+    refuse_spec(net, "an optimizer", s);
+    static const int batches[] = {0, -1, 2000000000};
+    for (size_t i = 0; i < 3; i++) {
+        s = SPEC;
+        s.batch_size = batches[i];
+        refuse_spec(net, "batch_size", s);
+    }
+    static const float wrong[] = {NAN, -1.0f, INFINITY};
+    for (size_t i = 0; i < 3; i++) {
+        float *const fields[] = {&s.label_smoothing, &s.momentum,  &s.beta_1,    &s.beta_2,
+                                 &s.epsilon,         &s.ema_decay, &s.clip_norm, &s.weight_decay};
+        for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) {
+            s = SPEC;
+            *fields[k] = wrong[i];
+            refuse_spec(net, "a hyper-parameter", s);
+        }
+        s = SPEC;
+        s.use_augment = 1;
+        s.augment.rotation = wrong[i];
+        refuse_spec(net, "an augmentation", s);
+    }
+    mc_net_destroy(net);
+}
+
+/* ---- used ---- */
+
+enum { N = 37, SIZE = 28 * 28 };
+
+static uint8_t images[N * SIZE];
+static int32_t classes[N];
+static int64_t order[N];
+
+static void make_data(void) {
+    for (int i = 0; i < N; i++) {
+        classes[i] = i % 10;
+        order[i] = (i * 5) % N;
+        for (int j = 0; j < 100; j++)
+            images[i * SIZE + (i % 10 * 70 + j * 3) % SIZE] = (uint8_t)(100 + j);
+    }
+}
+
+static const mc_layer DENSE[] = {{.type = MC_DENSE, .units = 30, .activation = MC_SIGMOID},
+                                 {.type = MC_DENSE, .units = 10, .activation = MC_SOFTMAX}};
+static const mc_layer CONVOLUTIONS[] = {
+    {.type = MC_CONV2D, .units = 9, .kernel_height = 3, .kernel_width = 5, .activation = MC_RELU},
+    {.type = MC_MAX_POOL2D, .pool_size = 2, .stride = 2},
+    {.type = MC_BATCH_NORM, .momentum = 0.9f, .epsilon = 1e-3f, .activation = MC_TANH},
+    {.type = MC_DEPTHWISE_CONV2D, .kernel_height = 3, .kernel_width = 3, .same_padding = 1},
+    {.type = MC_CONV2D, .units = 17, .kernel_height = 3, .kernel_width = 3, .activation = MC_RELU},
+    {.type = MC_MAX_POOL2D, .pool_size = 2, .stride = 2},
+    {.type = MC_FLATTEN},
+    {.type = MC_DROPOUT, .rate = 0.2f},
+    {.type = MC_DENSE, .units = 10, .activation = MC_SOFTMAX}};
+static const mc_layer WIDE[] = {{.type = MC_DENSE, .units = 80, .activation = MC_RELU},
+                                {.type = MC_DENSE, .units = 10, .activation = MC_SOFTMAX}};
+
+/* Train two epochs; the parameters, to be freed. */
+static float *train(const mc_kernels *k, const mc_layer *layers, int n_layers, mc_train_spec spec,
+                    int n_threads, size_t *count, double *losses) {
+    mc_net *net = NULL;
+    mc_trainer *trainer = NULL;
+    int bad;
+    float rates[N], outputs[N * 10];
+    for (int i = 0; i < N; i++) rates[i] = 0.02f;
+    if (!check(mc_net_create(&net, DIGIT, layers, n_layers, k, &bad) == MC_OK, "create")) exit(1);
+    mc_net_initialize(net, 3);
+    check(mc_trainer_create(&trainer, net, &spec) == MC_OK, "create a trainer");
+    const mc_train_data data = {
+        .x = images, .is_uint8 = 1, .classes = classes, .order = order, .n_order = N};
+    for (uint32_t epoch = 0; epoch < 2; epoch++) {
+        mc_train_result result;
+        check(mc_trainer_run(trainer, &data, rates, epoch, n_threads, &result) == MC_OK, "run");
+        check(result.finite && result.correct >= 0 && result.correct <= N, "the result");
+        losses[epoch] = result.loss;
+    }
+    check(mc_net_predict(net, images, 1, N, n_threads, outputs) == MC_OK, "predict");
+    for (int i = 0; i < N; i++) {
+        double sum = 0;
+        for (int j = 0; j < 10; j++) sum += outputs[i * 10 + j];
+        check(fabs(sum - 1) < 1e-5, "probabilities add up to 1");
+    }
+    const float *parameters = mc_net_parameters(net, count);
+    float *copy = take_copy(parameters, *count), *gradient = take(*count * sizeof *gradient);
+    mc_train_result result;
+    mc_train_data few = data;
+    few.n_order = 5;
+    check(mc_trainer_gradients(trainer, &few, 0, n_threads, gradient, &result) == MC_OK,
+          "gradients");
+    double squares = 0;
+    for (size_t i = 0; i < *count; i++) squares += (double)gradient[i] * gradient[i];
+    check(squares > 0 && isfinite(squares), "a gradient");
+    few.n_order = 9;
+    check(mc_trainer_gradients(trainer, &few, 0, n_threads, gradient, &result) == MC_BAD_ARGUMENT,
+          "more images than a minibatch");
+    free(gradient);
+    mc_trainer_destroy(trainer);
+    mc_net_destroy(net);
+    return copy;
+}
+
+static void test_training(const mc_kernels *k, const mc_layer *layers, int n_layers,
+                          mc_train_spec spec) {
+    size_t count = 0, other = 0;
+    double losses[2], again[2];
+    float *wanted = train(k, layers, n_layers, spec, 1, &count, losses);
+    check(losses[1] < losses[0], "the loss falls");
+    static const int fills[] = {-1, 0xff, 0x7f};
+    for (int n_threads = 2; n_threads < 5; n_threads++) {
+        spec.scratch_fill = fills[n_threads - 2];
+        float *got = train(k, layers, n_layers, spec, n_threads, &other, again);
+        check(other == count && !memcmp(got, wanted, count * sizeof *got), "the same to the bit");
+        check(!memcmp(losses, again, sizeof losses), "the same losses");
+        free(got);
+    }
+    free(wanted);
+}
+
+static void test_trainings(void) {
+    const mc_kernels *tables[16];
+    const int n = mc_kernels_available(tables, 16);
+    for (int i = 0; i < n; i++) {
+        mc_train_spec spec = SPEC;
+        test_training(tables[i], CONVOLUTIONS, 9, spec);
+        test_training(tables[i], WIDE, 2, spec);
+        spec.optimizer = MC_SGD;
+        test_training(tables[i], DENSE, 2, spec);
+        spec.weight_decay = 1e-3f;
+        spec.clip_norm = 0.5f;
+        spec.ema_decay = 0.9f;
+        spec.momentum = 0.9f;
+        spec.use_augment = 1;
+        spec.augment = (mc_augment){.rotation = 10, .shift = 1, .elastic_sigma = 4};
+        test_training(tables[i], CONVOLUTIONS, 9, spec);
+    }
+}
+
+static void test_refused_data(void) {
+    mc_net *net = NULL;
+    mc_trainer *trainer = NULL;
+    int bad;
+    float rates[N] = {0}, outputs[10];
+    mc_train_result result;
+    check(mc_net_create(&net, DIGIT, DENSE, 2, mc_kernels_best(), &bad) == MC_OK, "create");
+    check(mc_trainer_create(&trainer, net, &SPEC) == MC_OK, "create a trainer");
+    mc_train_data data = {.x = images, .is_uint8 = 1, .order = order, .n_order = N};
+    check(mc_trainer_run(trainer, &data, rates, 0, 1, &result) == MC_BAD_ARGUMENT, "no targets");
+    data.classes = classes;
+    classes[5] = 10;
+    check(mc_trainer_run(trainer, &data, rates, 0, 1, &result) == MC_BAD_ARGUMENT, "class 10");
+    classes[5] = -1;
+    check(mc_trainer_run(trainer, &data, rates, 0, 1, &result) == MC_BAD_ARGUMENT, "class -1");
+    classes[5] = 5;
+    check(mc_trainer_run(trainer, &data, rates, 0, 0, &result) == MC_BAD_ARGUMENT, "no threads");
+    data.n_order = 0;
+    check(mc_trainer_run(trainer, &data, rates, 0, 1, &result) == MC_OK, "no images");
+    check(mc_trainer_step(trainer) == 0, "no step");
+    check(mc_net_predict(net, images, 1, 0, 1, outputs) == MC_OK, "nothing to predict");
+    check(mc_net_predict(net, images, 1, 1, 0, outputs) == MC_BAD_ARGUMENT, "0 threads");
+    check(mc_net_predict(net, images, 1, 1, 257, outputs) == MC_BAD_ARGUMENT, "257 threads");
+    mc_trainer_destroy(trainer);
+    mc_net_destroy(net);
+}
+
+int main(void) {
+    make_data();
+    test_refused_layers();
+    test_refused_networks();
+    test_refused_trainings();
+    test_refused_data();
+    test_trainings();
+    return failures != 0;
+}
