@@ -47,7 +47,7 @@ export interface Reading {
   pixels: Float32Array;
 }
 
-/** 0.6: below this confidence the honest answer is "not sure". */
+/** 0.8: below this confidence the honest answer is "not sure". */
 export const SURE: number;
 
 /**

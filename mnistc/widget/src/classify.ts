@@ -17,7 +17,7 @@ export interface Reading {
 }
 
 /** Below this confidence the honest answer is "not sure". */
-export const SURE = 0.6;
+export const SURE = 0.8;
 
 /** The reading of 784 pixels; nothing is read into a blank image. */
 export function read(model: Model, pixels: Float32Array): Reading {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { test } from "node:test";
 
-import { classify, loadModel, predict, rasterize } from "../../../mnistc/widget/dist/core.js";
+import { classify, loadModel, predict, rasterize, SURE } from "../../../mnistc/widget/dist/core.js";
 import { EVERYTHING, floatTensor, int8Tensor, randomModel, randomNumbers, SMALL } from "../models.mjs";
 import { forward } from "../reference.mjs";
 
@@ -79,7 +79,7 @@ test("classify reads strokes with the model's pen, and nothing into nothing", ()
   assert.deepEqual(reading.probabilities, predict(model, reading.pixels));
   assert.equal(reading.label, model.labels[reading.prediction]);
   assert.equal(reading.confidence, Math.max(...reading.probabilities));
-  assert.equal(reading.sure, reading.confidence >= 0.6);
+  assert.equal(reading.sure, reading.confidence >= SURE);
   const empty = classify(model, [[]]);
   assert.deepEqual([empty.prediction, empty.label, empty.sure], [null, null, false]);
 });
