@@ -220,7 +220,12 @@ static void test_training(const mc_kernels *k, const mc_layer *layers, int n_lay
 static void test_trainings(void) {
     const mc_kernels *tables[16];
     const int n = mc_kernels_available(tables, 16);
-    for (int i = 0; i < n; i++) {
+#if defined(__SANITIZE_THREAD__)
+    const int first = n - 1; /* who reads what when is the same for all tables */
+#else
+    const int first = 0;
+#endif
+    for (int i = first; i < n; i++) {
         mc_train_spec spec = SPEC;
         test_training(tables[i], CONVOLUTIONS, 9, spec);
         test_training(tables[i], WIDE, 2, spec);
