@@ -13,7 +13,7 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
     const mc_layer_type type = op->layer.type;
     *s = (mc_scratch){0};
     if (type == MC_DENSE) {
-        s->terms = mc_take(arena, op->in_size + 1, sizeof(mc_term));
+        s->terms = mc_take(arena, op->in_size + 8, sizeof(mc_term));
     }
     if (type == MC_CONV2D || type == MC_DEPTHWISE_CONV2D) {
         s->padded = mc_take_floats(arena, mc_size(op->padded));
@@ -82,28 +82,11 @@ void mc_dense_rows(const mc_net *net, const float *x, size_t in_size, const int3
     }
 }
 
-int mc_list_inputs(const float *x, size_t n, size_t stride, int32_t first, mc_term *terms) {
-    int count = 0;
-    for (size_t i0 = 0; i0 < n; i0 += 8) {
-        const size_t end = i0 + 8 < n ? i0 + 8 : n;
-        if (end == i0 + 8) {
-            uint64_t pairs[4];
-            memcpy(pairs, x + i0, sizeof pairs);
-            if (!(pairs[0] | pairs[1] | pairs[2] | pairs[3])) continue;
-        }
-        for (size_t i = i0; i < end; i++) {
-            terms[count] = (mc_term){first + (int32_t)(i * stride), x[i]};
-            count += mc_is_live(x[i]);
-        }
-    }
-    return count;
-}
-
 /* Rows of the weight matrix, summed with the inputs that are not zero. Four fifths of a digit's
  * pixels are paper. */
 static void dense_sparse(const mc_net *net, const mc_op *op, const float *x, const mc_scratch *s,
                          int relu, float *y) {
-    const int count = mc_list_inputs(x, op->in_size, op->out_size, 0, s->terms);
+    const int count = net->kernels->list_inputs(x, op->in_size, (int32_t)op->out_size, 0, s->terms);
     memcpy(y, net->parameters + op->bias, op->n_biases * sizeof(float));
     net->kernels->row_sum(net->parameters + op->weight, s->terms, count, y, op->n_out);
     if (relu) net->kernels->activate(MC_RELU, y, op->out_size, op->out_size);

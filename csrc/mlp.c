@@ -184,8 +184,9 @@ static void read_minibatch(void *context, int task, int thread) {
         for (size_t k = 0; k < inputs; k += MLP_BLOCK) {
             const size_t left = inputs - k;
             *start++ = count;
-            count += mc_list_inputs(image + k, left < MLP_BLOCK ? left : MLP_BLOCK, stride,
-                                    (int32_t)(k * stride), terms + count);
+            count +=
+                t->net->kernels->list_inputs(image + k, left < MLP_BLOCK ? left : MLP_BLOCK,
+                                             (int32_t)stride, (int32_t)(k * stride), terms + count);
         }
         *start++ = count;
     }

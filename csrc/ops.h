@@ -74,10 +74,6 @@ static inline mc_scratch mc_scratch_of(const mc_run *run, const mc_op *op) {
     return s;
 }
 
-/* The inputs that are not zero as terms at offsets first + i * stride; paper is skipped by eights.
- * Writes one term beyond those it returns. */
-int mc_list_inputs(const float *x, size_t n, size_t stride, int32_t first, mc_term *terms);
-
 /* x != 0, without a branch to guess. */
 static inline int mc_is_live(float x) {
     uint32_t bits;

@@ -50,6 +50,9 @@ struct mc_kernels {
     /* sum[j] += sum_i terms[i].value * rows[terms[i].offset + j], j < length: the sparse
      * workhorse. */
     void (*row_sum)(const float *rows, const mc_term *terms, int n, float *sum, int length);
+    /* The values of x that are not zero as terms with offsets first + i * stride; returns how many.
+     * Writes up to 8 terms beyond those. */
+    int (*list_inputs)(const float *x, size_t n, int32_t stride, int32_t first, mc_term *terms);
     /* sums[terms[i].offset + j] += terms[i].value * row[j], j < length: its transpose. */
     void (*row_spread)(const float *row, const mc_term *terms, int n, float *sums, int length);
     /* The winners of 2x2 windows: in (n_windows * 4, cols), the four positions of a window in

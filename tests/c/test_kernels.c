@@ -107,6 +107,26 @@ static void test_wide_panels(void) {
 
 /* ---- sparse sums ---- */
 
+static void test_list_inputs(void) {
+    for (size_t n = 0; n < 70; n++)
+        for (int paper = 0; paper < 5; paper++) { /* none, some or all of it */
+            float *x = take_random(n, 5);
+            for (size_t i = 0; i < n; i++)
+                if ((i * 7 + n) % 4 < (size_t)paper) x[i] = 0.0f;
+            mc_term *a = take((n + 8) * sizeof *a), *b = take((n + 8) * sizeof *b);
+            const int count = ref->list_inputs(x, n, 13, 100, a);
+            const int other = table->list_inputs(x, n, 13, 100, b);
+            int same = count == other;
+            for (int i = 0; same && i < count; i++)
+                same = a[i].offset == b[i].offset && a[i].value == b[i].value;
+            const float wanted = 1.0f, got = (float)same;
+            agree("list_inputs", &wanted, &got, 1, 0.0);
+            free(x);
+            free(a);
+            free(b);
+        }
+}
+
 static void test_rows(void) {
     static const int counts[] = {0, 1, 2, 3, 7, 8, 30};
     for (int length = 1; length < 250; length += length < 70 ? 1 : 13)
@@ -438,6 +458,7 @@ static void test_distortions(void) {
 static void test_table(void) {
     test_panels();
     test_wide_panels();
+    test_list_inputs();
     test_rows();
     test_pooling();
     test_activations();
