@@ -95,9 +95,8 @@ class Runner:
         if self.work.optimizer == "sgd":
             optimizer = torch.optim.SGD(self.model.parameters(), lr=rate)
         else:
-            # A tensor rate and step keep the compiled function from being specialised by step.
             optimizer = torch.optim.Adam(
-                self.model.parameters(), lr=torch.tensor(rate), capturable=False, foreach=True
+                self.model.parameters(), lr=rate, foreach=True
             )
         update = torch.compile(optimizer.step, dynamic=False)
 
