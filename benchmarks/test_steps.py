@@ -1,6 +1,6 @@
 """Whole steps: what one minibatch of training and one call of predict take.
 
-    pytest benchmarks --benchmark-only
+pytest benchmarks --benchmark-only
 """
 
 from __future__ import annotations

@@ -95,9 +95,7 @@ class Runner:
         if self.work.optimizer == "sgd":
             optimizer = torch.optim.SGD(self.model.parameters(), lr=rate)
         else:
-            optimizer = torch.optim.Adam(
-                self.model.parameters(), lr=rate, foreach=True
-            )
+            optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, foreach=True)
         update = torch.compile(optimizer.step, dynamic=False)
 
         def step(x: torch.Tensor, y: torch.Tensor) -> None:
