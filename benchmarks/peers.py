@@ -55,7 +55,7 @@ class Worker:
             "shrink": options.shrink,
             "options": setting.options | ({"simd_bits": 256} if limit == "avx2" else {}),
         }
-        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # noqa: SIM115 - closed in close()
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py"), json.dumps(order)],
             stdin=subprocess.PIPE,

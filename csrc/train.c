@@ -127,7 +127,7 @@ static void walk_lane(const mc_step_context *c, int lane, int thread, slice_func
     const int end = mc_lane_first(c, lane + 1);
     for (int first = mc_lane_first(c, lane); first < end; first += t->slice) {
         const int n = end - first < t->slice ? end - first : t->slice;
-        const int slot = t->n_stages == 1 ? thread * t->slice : first;
+        const int slot = mc_keeps_minibatch(t->net, t->n_stages) ? first : thread * t->slice;
         work(c, c->stage, lane, slot, first, n, thread);
     }
 }

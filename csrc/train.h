@@ -62,6 +62,13 @@ struct mc_trainer {
     mc_mlp *mlp; /* NULL unless mc_mlp_fits */
 };
 
+/* Whether values are kept for the whole minibatch, image by image, and not slice by slice: stages
+ * hand them on, and a wide dense layer takes its images together even if it is the whole network.
+ */
+static inline int mc_keeps_minibatch(const mc_net *net, int n_stages) {
+    return n_stages > 1 || net->ops[0].wide;
+}
+
 /* What the tasks of one step see. */
 typedef struct {
     mc_trainer *t;

@@ -181,7 +181,8 @@ mc_status mc_trainer_create(mc_trainer **out, mc_net *net, const mc_train_spec *
     draft.n_stages = plan_stages(net, NULL);
     draft.n_lanes = plan_lanes(net, spec->batch_size, &draft.lane_size);
     draft.slice = mc_slice_images(values_per_image(net));
-    draft.n_slots = draft.n_stages == 1 ? draft.n_lanes * draft.slice : spec->batch_size;
+    draft.n_slots =
+        mc_keeps_minibatch(net, draft.n_stages) ? spec->batch_size : draft.n_lanes * draft.slice;
     draft.n_blocks = mc_plan_blocks(&draft, NULL);
     draft.scratch_bytes = scratch_bytes(net, spec);
     mc_arena arena = {0};
