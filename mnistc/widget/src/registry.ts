@@ -22,14 +22,15 @@ export const embeddedModel = (name: string | null, any: boolean): Model | undefi
 
 /** The text at a URL, given up on as soon as it is too long for a model. */
 export async function fetchModel(url: string): Promise<Model> {
-  const response = await fetch(url);
+  const controller = new AbortController();
+  const response = await fetch(url, { signal: controller.signal });
   if (!response.ok) throw new Error(`status ${response.status}`);
   const reader = response.body!.getReader(), decoder = new TextDecoder();
   let text = "";
   for (;;) {
     const { done, value } = await reader.read();
     if (done || text.length > MAX_FILE) {
-      void reader.cancel();
+      controller.abort();
       return loadModel(text);
     }
     text += decoder.decode(value, { stream: true });

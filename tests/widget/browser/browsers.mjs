@@ -130,6 +130,7 @@ class WebKit {
         const { sessionId } = await self.call("POST", "/session", { capabilities: { alwaysMatch: {
           "webkitgtk:browserOptions": { binary: MINI_BROWSER, args: ["--automation"] } } } });
         self.session = `/session/${sessionId}`;
+        await self.call("POST", `${self.session}/timeouts`, { script: 120_000 });
         return self;
       } catch (error) {
         if (tries > 40) throw error;

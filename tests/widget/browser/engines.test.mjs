@@ -33,8 +33,10 @@ const hostile = () => {
     "/deep.json": json("[".repeat(1 << 20)),
     "/proto.json": json('{"__proto__":{"format":"mnistc-model"},"format":"mnistc-model"}'),
     "/gone.json": json("", { status: 500 }),
-    "/endless.json": json("", { stream: (response) => {
-      const more = () => response.destroyed || response.write(" ".repeat(1 << 18), more);
+    "/huge.json": json("", { stream: (response) => {
+      let left = 64; // 16 MiB: WebKitGTK goes on loading what was given up
+      const more = () => left-- && !response.destroyed
+        ? response.write(" ".repeat(1 << 18), more) : response.end();
       more();
     } }),
     ...Object.fromEntries(SCRIPTS.map((text) => [`/${text}.json`, json(text)])),
