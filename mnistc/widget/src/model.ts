@@ -42,7 +42,7 @@ export interface Model {
   file: Record<string, unknown>;
 }
 
-// eslint-disable-next-line: what JSON.parse gives is looked at as it comes
+/** What JSON.parse gives: nothing is known of it yet. */
 type Json = any;
 
 export const MAX_FILE = 1 << 22; // characters
