@@ -1,4 +1,4 @@
-"""The shipped networks, each the best that we found for its number of weights.
+"""Networks from tiny to large for MNIST alone; those that read drawings are in `draw`.
 
 All train on changed images, new ones each epoch, and end with averaged weights. What was tried is
 in benchmarks/accuracy.md.
@@ -90,6 +90,7 @@ RECIPES = [
         schedule=OneCycle(),
         augment=LIGHT,
         ema=0.999,
+        expected="int8: MNIST 99.03 % (seed 0); 80 seconds on one core",
     ),
     Recipe(
         name="mlp-large",
@@ -101,6 +102,7 @@ RECIPES = [
         schedule=OneCycle(),
         augment=STRONG,
         ema=0.998,
+        expected="int8: MNIST 99.37 %, mean of seeds 0, 1 (99.39, 99.35); 3 minutes on one core",
     ),
     Recipe(
         name="cnn",
@@ -112,6 +114,7 @@ RECIPES = [
         schedule=OneCycle(),
         augment=MILD,
         ema=0.998,
+        expected="not run in full; on drawings too it is the recipe `draw`",
     ),
     Recipe(
         name="cnn-tiny",
@@ -123,10 +126,12 @@ RECIPES = [
         schedule=OneCycle(),
         augment=GENTLE,
         ema=0.999,
+        expected="int8: MNIST 98.91 %, mean of seeds 0 to 4 (98.85, 98.79, 99.08, 98.87, 98.95); "
+        "95 seconds on one core",
     ),
     Recipe(
         name="cnn-large",
-        description="Six convolutions with batch normalisation, 299 thousand weights.",
+        description="Six convolutions with batch normalisation, 243 thousand weights.",
         build=large_cnn,
         epochs=30,
         batch_size=128,
@@ -134,6 +139,7 @@ RECIPES = [
         schedule=OneCycle(),
         augment=MILD,
         ema=0.999,
+        expected="not run",
     ),
     Recipe(
         name="fashion",
@@ -146,5 +152,6 @@ RECIPES = [
         schedule=OneCycle(),
         augment=FASHION,
         ema=0.999,
+        expected="not run",
     ),
 ]
