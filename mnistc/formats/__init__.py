@@ -6,10 +6,8 @@ a format.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 
 from mnistc.errors import FormatError
@@ -38,10 +36,8 @@ def shipped_names() -> list[str]:
 
 
 def _shipped_paths() -> dict[str, Path]:
-    folders = [Path(__file__).parents[2] / "weights"]  # a source tree
-    with contextlib.suppress(ModuleNotFoundError):
-        folders.insert(0, Path(str(resources.files("mnistc.weights"))))  # installed
-    for folder in folders:
+    package = Path(__file__).parents[1]
+    for folder in (package / "weights", package.parent / "weights"):  # installed; a source tree
         if folder.is_dir():
             return {path.stem: path for path in sorted(folder.glob("*.json"))}
     return {}
