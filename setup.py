@@ -119,7 +119,7 @@ setup(
         "mnistc": ["py.typed", "*.pyi"],
         "mnistc.formats": ["*.json"],
         "mnistc.weights": ["*.json", "*.md"],
-        "mnistc.widget": ["dist/*", "dist/**/*"],
+        "mnistc.widget": ["package.json", "dist/*", "dist/**/*"],
     },
     include_package_data=False,
     zip_safe=False,
