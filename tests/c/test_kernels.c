@@ -151,6 +151,26 @@ static void test_rows(void) {
         }
 }
 
+static void test_lists(void) {
+    for (size_t n = 0; n < 120; n++)
+        for (int every = 1; every < 40; every = every * 3 + 1) {
+            float *x = take_random(n, 9);
+            for (size_t i = 0; i < n; i++)
+                if (i * 7 % 40 % (size_t)every) x[i] = i % 2 ? 0.0f : -0.0f;
+            mc_term *a = take((n + 8) * sizeof *a), *b = take((n + 8) * sizeof *b);
+            const int in_a = ref->list_inputs(x, n, 5, 3, a);
+            const int in_b = table->list_inputs(x, n, 5, 3, b);
+            int good = in_a == in_b;
+            for (int i = 0; good && i < in_a; i++)
+                good = a[i].offset == b[i].offset && a[i].value == b[i].value && b[i].value != 0 &&
+                       b[i].value == x[(b[i].offset - 3) / 5];
+            same("list_inputs", good);
+            free(x);
+            free(a);
+            free(b);
+        }
+}
+
 /* ---- pooling ---- */
 
 static void one_pooling(int windows, int n_cols, int relu, int gap) {
@@ -460,6 +480,7 @@ static void test_table(void) {
     test_wide_panels();
     test_list_inputs();
     test_rows();
+    test_lists();
     test_pooling();
     test_activations();
     test_softmax();
