@@ -29,8 +29,8 @@ extra = import_seconds("import mnistc") - import_seconds("import numpy")
 assert extra < 0.15, f"importing mnistc costs {extra:.3f} s beyond NumPy"
 x, y = mnistc.datasets.synthetic.generate(500, seed=1)
 net = Sequential([Dense(32, "relu"), Dense(10, "softmax")])
-net.fit(x, y, epochs=3, verbose=0)
-assert net.evaluate(x, y)["accuracy"] > 0.7
+net.fit(x, y, epochs=10, verbose=0)
+assert net.evaluate(x, y)["accuracy"] > 0.8
 net.save("small.json", quantize="int8")
 assert np.abs(mnistc.load("small.json").predict(x) - net.predict(x)).max() < 0.2
 shipped = sorted(path.stem for path in (package / "weights").glob("*.json"))
