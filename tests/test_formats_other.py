@@ -146,14 +146,16 @@ def test_shipped_names(tmp_path, monkeypatch):
     assert load_any("tiny").name == "a file goes before a name"
 
 
-def test_no_weights_folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(formats, "__file__", str(tmp_path / "a" / "b" / "c.py"))
-
-    def missing(name):
-        raise ModuleNotFoundError
-
-    monkeypatch.setattr(formats.resources, "files", missing)
+def test_weights_folder(monkeypatch, tmp_path):
+    """In the package where it is installed, beside it in a source tree, or nowhere."""
+    monkeypatch.setattr(formats, "__file__", str(tmp_path / "mnistc" / "formats" / "__init__.py"))
     assert shipped_names() == []
+    (tmp_path / "weights").mkdir()
+    write_model(tmp_path / "weights" / "beside.json", small_mlp())
+    assert shipped_names() == ["beside"]
+    (tmp_path / "mnistc" / "weights").mkdir(parents=True)
+    write_model(tmp_path / "mnistc" / "weights" / "inside.json", small_mlp())
+    assert shipped_names() == ["inside"]
 
 
 @pytest.mark.parametrize("name", ["safetensors", "onnx"])
