@@ -48,9 +48,7 @@ SOURCES = {
 KERNEL_FLAGS = {
     "kernels/avx2.c": ["-mavx2", "-mfma"],
     "kernels/avx512.c": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
-    "kernels/amx.c": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma",
-                      "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
-}  # fmt: skip
+}
 
 # No -march=native and no -ffast-math: a result may depend on the kernel table, never on the
 # machine that built the wheel. Contraction is written out (FMA intrinsics), so it is off here.

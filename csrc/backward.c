@@ -69,11 +69,10 @@ static void column_sums(const mc_kernels *k, const float *dy, int n, int n_cols,
 }
 
 void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const float *dy, int n,
-                    int first_tap, int last_tap, int panel, float *dweight, char *scratch) {
+                    int first_tap, int last_tap, int panel, float *dweight, float *dy_panel) {
     const mc_kernels *k = net->kernels;
     const int c0 = panel * k->cols, n_out = op->n_out;
     const int n_cols = n_out - c0 < k->cols ? n_out - c0 : k->cols;
-    float *dy_panel = (float *)scratch;
     int32_t position[MC_DENSE_ROWS];
     for (int done = 0; done < n; done += MC_DENSE_ROWS) {
         const int rows = n - done < MC_DENSE_ROWS ? n - done : MC_DENSE_ROWS;
@@ -91,8 +90,7 @@ static void dense_backward(const mc_run *run, int index, const mc_values *v) {
     const mc_scratch s = mc_scratch_of(run, op);
     column_sums(net->kernels, v->dy, v->n, op->n_out, s.partial, v->dbias);
     for (int p = 0; p < op->n_panels; p++)
-        mc_dense_outer(net, op, v->x, v->dy, v->n, 0, op->n_taps, p, v->dweight,
-                       (char *)s.dy_panel);
+        mc_dense_outer(net, op, v->x, v->dy, v->n, 0, op->n_taps, p, v->dweight, s.dy_panel);
     if (v->dx)
         mc_dense_rows(net, v->dy, op->out_size, op->back_taps, op->n_back_taps, run->back[index], 0,
                       mc_back_parts(net, op), (int)op->in_size, 0, v->n, v->dx);

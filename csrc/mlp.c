@@ -60,12 +60,18 @@ struct mc_mlp {
     mlp_ink ink[MLP_AHEAD];
 };
 
+/* The first op that computes: those before it only flatten. n_ops if there is none. */
+static int first_op(const mc_net *net) {
+    int i = 0;
+    while (i < net->n_ops && net->ops[i].layer.type == MC_FLATTEN) i++;
+    return i;
+}
+
 int mc_mlp_fits(const mc_net *net, const mc_train_spec *spec) {
     if (spec->optimizer != MC_SGD || spec->momentum > 0.0f || spec->clip_norm > 0.0f ||
         spec->ema_decay > 0.0f || spec->batch_size > MLP_MOST_BATCH)
         return 0;
-    int first = 0;
-    while (first < net->n_ops && net->ops[first].layer.type == MC_FLATTEN) first++;
+    const int first = first_op(net);
     if (net->n_ops - first < 2) return 0;
     for (int i = first; i < net->n_ops; i++)
         if (net->ops[i].layer.type != MC_DENSE) return 0;
@@ -84,9 +90,8 @@ static size_t group_floats(int stride, const mc_kernels *k) {
 
 mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *arena) {
     const size_t batch = (size_t)spec->batch_size, inputs = net->n_inputs;
-    const int cols = net->kernels->cols;
-    int first = 0, most = 0;
-    while (net->ops[first].layer.type != MC_DENSE) first++;
+    const int cols = net->kernels->cols, first = first_op(net);
+    int most = 0;
     for (int i = first; i < net->n_ops; i++)
         if (net->ops[i].n_out > most) most = net->ops[i].n_out;
     const size_t layers = (size_t)(net->n_ops - first), wide = (size_t)whole(most, cols);

@@ -20,8 +20,7 @@ typedef enum {
     MC_NO_MEMORY, /* the allocation failed, or its size does not fit size_t */
     MC_BAD_SPEC,  /* a layer does not fit its input, or a size is out of range */
     MC_BAD_ARGUMENT,
-    MC_BUSY,        /* the network is in use by another thread */
-    MC_UNAVAILABLE, /* the kernel table needs instructions that this machine lacks */
+    MC_BUSY, /* the network is in use by another thread */
 } mc_status;
 
 typedef enum {

@@ -43,7 +43,7 @@ void mc_dense_rows(const mc_net *net, const float *x, size_t in_size, const int3
                    int relu, int n, float *y);
 /* dweight rows of taps first..last and columns of one panel, over n images. */
 void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const float *dy, int n,
-                    int first_tap, int last_tap, int panel, float *dweight, char *scratch);
+                    int first_tap, int last_tap, int panel, float *dweight, float *dy_panel);
 
 /* Packed weights of an op's input gradient; see backward.c. */
 size_t mc_back_floats(const mc_net *net, const mc_op *op);

@@ -23,7 +23,7 @@ int mc_plan_blocks(const mc_trainer *t, mc_block *blocks) {
     int n = 0;
     for (int i = 0; i < t->net->n_ops; i++) {
         const mc_op *op = &t->net->ops[i];
-        const int direct = op->wide || op->layer.type == MC_BATCH_NORM;
+        const int direct = mc_is_direct(op);
         const int matrix = op->layer.type != MC_BATCH_NORM;
         const mc_block weight = {.op = i, .first = op->weight, .direct = direct, .decay = matrix};
         const mc_block bias = {.op = i, .first = op->bias, .direct = direct};

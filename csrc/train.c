@@ -87,8 +87,7 @@ static void slice_forward(const mc_step_context *c, const mc_stage *stage, int l
         mc_op_forward(&run, i, &v, is_raw(t, i));
     }
     const int next = stage->last;
-    if (next < t->net->n_ops && t->net->ops[next].layer.type == MC_BATCH_NORM)
-        mc_norm_lane_moments(c->t, next, lane, slot, n, run.scratch);
+    if (mc_is_norm(t->net, next)) mc_norm_lane_moments(c->t, next, lane, slot, n, run.scratch);
 }
 
 static void slice_backward(const mc_step_context *c, const mc_stage *stage, int lane, int slot,
@@ -99,13 +98,13 @@ static void slice_backward(const mc_step_context *c, const mc_stage *stage, int 
     float *gradient = t->lanes + (size_t)lane * t->lane_size;
     /* The normalisation that ends this stage left its input gradient to us, now that its sums
      * are known. */
-    if (stage->last < net->n_ops && net->ops[stage->last].layer.type == MC_BATCH_NORM) {
+    if (mc_is_norm(net, stage->last)) {
         const mc_values v = values_of(t, stage->last, slot, first, n);
         mc_op_backward(&run, stage->last, &v, 0);
     }
     for (int i = stage->last - 1; i >= stage->first; i--) {
         const mc_op *op = &net->ops[i];
-        if (op->layer.type == MC_BATCH_NORM) {
+        if (mc_is_norm(net, i)) {
             mc_norm_lane_sums(c->t, i, lane, slot, n, run.scratch);
             return; /* always the first of its stage */
         }
@@ -264,7 +263,7 @@ static void wide_weight_gradient(void *context, int task, int thread) {
     for (int tap = first; tap < last; tap++)
         memset(dweight + (size_t)tap * n_out + c0, 0, (size_t)n_cols * sizeof(float));
     mc_dense_outer(t->net, op, v.x, v.dy, c->m, first, last, panel, dweight,
-                   t->scratch + (size_t)thread * t->scratch_bytes);
+                   (float *)(t->scratch + (size_t)thread * t->scratch_bytes));
     if (first) return;
     memset(dbias, 0, (size_t)n_cols * sizeof(float));
     for (int image = 0; image < c->m; image++)
@@ -279,7 +278,7 @@ static void forward_wide_stage(mc_step_context *c) {
     mc_parallel(c->n_threads, op->n_panels * row_blocks(c), wide_forward, c);
     if (!is_raw(t, i) && op->layer.activation != MC_LINEAR && op->layer.activation != MC_RELU)
         mc_parallel(c->n_threads, t->n_lanes, activate_lane, c);
-    if (i + 1 < t->net->n_ops && t->net->ops[i + 1].layer.type == MC_BATCH_NORM)
+    if (mc_is_norm(t->net, i + 1))
         for (int lane = 0; lane < t->n_lanes; lane++) {
             const int first = mc_lane_first(c, lane);
             mc_norm_lane_moments(c->t, i + 1, lane, first, mc_lane_first(c, lane + 1) - first,
@@ -291,7 +290,7 @@ static void backward_wide_stage(mc_step_context *c) {
     const mc_trainer *t = c->t;
     const int i = c->stage->first;
     const mc_op *op = &t->net->ops[i];
-    if (i + 1 < t->net->n_ops && t->net->ops[i + 1].layer.type == MC_BATCH_NORM) {
+    if (mc_is_norm(t->net, i + 1)) {
         const mc_run run = mc_run_of(t, 0);
         const mc_values v = values_of(t, i + 1, 0, 0, c->m);
         mc_op_backward(&run, i + 1, &v, 0);
@@ -354,7 +353,7 @@ void mc_gather_targets(const mc_step_context *c, const int64_t *order) {
 }
 
 static int stage_begins_with_norm(const mc_trainer *t, int stage) {
-    return stage < t->n_stages && t->net->ops[t->stages[stage].first].layer.type == MC_BATCH_NORM;
+    return stage < t->n_stages && mc_is_norm(t->net, t->stages[stage].first);
 }
 
 /* Forward and backward of one minibatch, and its gradient. */

@@ -100,6 +100,16 @@ static inline mc_run mc_run_of(const mc_trainer *t, int thread) {
                     .scratch = t->scratch + (size_t)thread * t->scratch_bytes};
 }
 
+/* Does a normalisation come at op i? It wants statistics of what the op before it makes. */
+static inline int mc_is_norm(const mc_net *net, int i) {
+    return i < net->n_ops && net->ops[i].layer.type == MC_BATCH_NORM;
+}
+
+/* Its gradient is made at once for the whole minibatch, not in lanes. */
+static inline int mc_is_direct(const mc_op *op) {
+    return op->wide || op->layer.type == MC_BATCH_NORM;
+}
+
 /* train.c */
 void mc_load_image(const mc_step_context *c, size_t index, float *x, int thread);
 void mc_gather_targets(const mc_step_context *c, const int64_t *order);

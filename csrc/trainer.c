@@ -5,8 +5,7 @@ static int plan_stages(const mc_net *net, mc_stage *stages) {
     int n = 0;
     for (int i = 0; i < net->n_ops; i++) {
         const int wide = net->ops[i].wide;
-        const int starts =
-            i == 0 || wide || net->ops[i - 1].wide || net->ops[i].layer.type == MC_BATCH_NORM;
+        const int starts = i == 0 || wide || net->ops[i - 1].wide || mc_is_norm(net, i);
         if (starts) {
             if (stages) stages[n] = (mc_stage){i, i + 1, wide};
             n++;
@@ -54,13 +53,17 @@ static mc_status check_spec(const mc_train_spec *s) {
     return good ? MC_OK : MC_BAD_ARGUMENT;
 }
 
+/* Floats of an op's gradient in a lane, in whole cache lines. */
+static size_t lane_floats(const mc_op *op) {
+    return mc_is_direct(op) ? 0 : (op->n_weights + op->n_biases + 15) & ~(size_t)15;
+}
+
 /* Lanes are many enough to feed the threads and few enough that their gradients stay small. */
 static int plan_lanes(const mc_net *net, int batch_size, size_t *lane_size) {
     *lane_size = 0;
     for (int i = 0; i < net->n_ops; i++) {
         const mc_op *op = &net->ops[i];
-        if (!op->wide && op->layer.type != MC_BATCH_NORM)
-            *lane_size += (op->n_weights + op->n_biases + 15) & ~(size_t)15;
+        *lane_size += lane_floats(op);
     }
     int n = (batch_size + MC_LANE_IMAGES - 1) / MC_LANE_IMAGES;
     if (n > MC_LANES) n = MC_LANES;
@@ -141,8 +144,7 @@ static void start_values(mc_trainer *t) {
     for (int i = 0; i < net->n_ops; i++) {
         const mc_op *op = &net->ops[i];
         t->lane_offset[i] = offset;
-        if (!op->wide && op->layer.type != MC_BATCH_NORM)
-            offset += (op->n_weights + op->n_biases + 15) & ~(size_t)15;
+        offset += lane_floats(op);
     }
     if (t->m) memset(t->m, 0, bytes);
     if (t->v) memset(t->v, 0, bytes);

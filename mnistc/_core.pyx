@@ -23,7 +23,6 @@ cdef extern from "mnistc.h" nogil:
         MC_BAD_SPEC
         MC_BAD_ARGUMENT
         MC_BUSY
-        MC_UNAVAILABLE
     ctypedef struct mc_shape:
         int height
         int width

@@ -116,7 +116,7 @@ struct mc_kernels {
 
 extern const mc_kernels mc_kernels_ref, mc_kernels_baseline;
 #if defined(__x86_64__)
-extern const mc_kernels mc_kernels_avx2, mc_kernels_avx512, mc_kernels_amx;
+extern const mc_kernels mc_kernels_avx2, mc_kernels_avx512;
 #elif defined(__aarch64__)
 extern const mc_kernels mc_kernels_neon;
 #endif
