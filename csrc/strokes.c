@@ -5,7 +5,7 @@
  *
  * Invariants:
  *  - the result depends on nothing but the arguments, and not on an image's neighbours in a batch;
- *  - the cost of an image is bounded: thinning caps the points, a segment looks at its box only;
+ *  - the cost of an image is bounded: thinning caps the points, a segment looks at its ink only;
  *  - no intermediate overflows for finite input: points are brought to a safe magnitude first.
  * The JavaScript twin does the same operations in the same order. */
 
@@ -85,20 +85,27 @@ static mc_strokes_status keep_stroke(const double *points, int64_t n, const mapp
     return MC_STROKES_OK;
 }
 
-/* Lowers squared[] (SIZE, SIZE) to the squared distance to segment a-b, within reach pixels. */
+/* Lowers squared[] (SIZE, SIZE) to the squared distance to segment a-b, wherever that is within
+ * reach. A row looks no farther than the two lines at that distance, so that a long segment costs
+ * as many pixels as its ink has, and passes over what is full of ink already. */
 static void draw_segment(double ax, double ay, double bx, double by, double reach,
                          double *squared) {
-    int left = (int)max(ceil(min(ax, bx) - reach), 0);
-    int right = (int)min(floor(max(ax, bx) + reach), SIZE - 1);
-    int top = (int)max(ceil(min(ay, by) - reach), 0);
-    int bottom = (int)min(floor(max(ay, by) + reach), SIZE - 1);
     double dx = bx - ax, dy = by - ay;
     double length2 = dx * dx + dy * dy;
     double inverse = length2 > 1e-24 ? 1.0 / length2 : 0.0; /* else as good as a point */
+    double left = max(min(ax, bx) - reach, 0), right = min(max(ax, bx) + reach, SIZE - 1);
+    int top = (int)max(ceil(min(ay, by) - reach), 0);
+    int bottom = (int)min(floor(max(ay, by) + reach), SIZE - 1);
+    bool steep = fabs(dy) > 1e-3; /* else the lines are no narrower than the segment's box */
+    double slope = steep ? dx / dy : 0.0;
+    double half = steep ? reach * sqrt(length2) / fabs(dy) + 1e-6 : FAR;
+    double core = max(reach - 1, 0), full = core * core;
     for (int i = top; i <= bottom; i++) {
         double *row = squared + SIZE * i;
-        double py = i - ay;
-        for (int j = left; j <= right; j++) {
+        double py = i - ay, middle = ax + py * slope;
+        int last = (int)floor(min(right, middle + half));
+        for (int j = (int)ceil(max(left, middle - half)); j <= last; j++) {
+            if (row[j] <= full) continue;
             double px = j - ax;
             double t = (px * dx + py * dy) * inverse;
             t = t < 0.0 ? 0.0 : t;
@@ -152,7 +159,8 @@ static mc_strokes_status draw_image(const mc_strokes_batch *batch, int64_t image
     int64_t first = offsets[begin], n_points = offsets[end] - first;
     double pen = batch->pens[image], ink[SIZE * SIZE];
     if (!(pen > 0 && pen <= MC_STROKES_MAX_PEN)) return MC_STROKES_BAD_PEN;
-    if (n_points > MC_STROKES_MAX_POINTS) return MC_STROKES_TOO_MANY_POINTS;
+    if (n_points > MC_STROKES_MAX_POINTS || end - begin > MC_STROKES_MAX_POINTS)
+        return MC_STROKES_TOO_MANY_POINTS;
     memset(pixels, 0, sizeof(float) * SIZE * SIZE);
     if (n_points == 0) return MC_STROKES_OK;
 

@@ -7,8 +7,8 @@
 
 enum {
     MC_STROKES_SIZE = 28,           /* side of the image, pixels */
-    MC_STROKES_MAX_POINTS = 100000, /* points of one image, as given */
-    MC_STROKES_MAX_KEPT = 20000,    /* points of one image, after thinning */
+    MC_STROKES_MAX_POINTS = 100000, /* points, and strokes, of one image, as given */
+    MC_STROKES_MAX_KEPT = 10000,    /* points of one image, after thinning */
 };
 
 #define MC_STROKES_BOX 20.0     /* longer side of the ink, pen included, pixels */
@@ -17,7 +17,7 @@ enum {
 typedef enum {
     MC_STROKES_OK = 0,
     MC_STROKES_NOT_FINITE,      /* a coordinate is NaN or infinite */
-    MC_STROKES_TOO_MANY_POINTS, /* over one of the two limits above */
+    MC_STROKES_TOO_MANY_POINTS, /* over one of the two limits above; strokes too */
     MC_STROKES_BAD_PEN,         /* not in (0, MC_STROKES_MAX_PEN] */
     MC_STROKES_BAD_OFFSETS,     /* offsets decrease or do not span their array */
     MC_STROKES_NO_MEMORY,

@@ -20,7 +20,7 @@ SIZE = 28
 PEN_WIDTH = 2.4
 MAX_PEN_WIDTH = 10.0
 MAX_POINTS = 100_000
-MAX_KEPT_POINTS = 20_000
+MAX_KEPT_POINTS = 10_000
 
 Strokes: TypeAlias = Sequence[ArrayLike]
 

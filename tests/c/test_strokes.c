@@ -87,6 +87,14 @@ static void test_limits(void) {
     CHECK(draw(points, MC_STROKES_MAX_KEPT + 1, 2.4, image) == MC_STROKES_TOO_MANY_POINTS);
     CHECK(draw(points, MC_STROKES_MAX_KEPT, 2.4, image) == MC_STROKES_OK);
     free(points);
+    int64_t *empty = calloc((size_t)n + 1, sizeof *empty), images[] = {0, n}, failed;
+    if (empty == NULL) abort();
+    double pen = 2.4;
+    mc_strokes_batch batch = {NULL, empty, images, &pen, 0, n, 1};
+    CHECK(mc_strokes_rasterize(&batch, image, &failed) == MC_STROKES_TOO_MANY_POINTS);
+    batch.n_strokes = images[1] = n - 1;
+    CHECK(mc_strokes_rasterize(&batch, image, &failed) == MC_STROKES_OK);
+    free(empty);
 }
 
 static void test_offsets(void) {

@@ -2,6 +2,7 @@
  * The bitmap route, for uploaded pictures: polarity from the border, crop to the ink, area average
  * into a box of 20 x 20, centre of mass to (14, 14), as MNIST itself was made.
  */
+import { want } from "./errors.js";
 import { centreOffset, highest, lowest, PIXELS, SIZE } from "./strokes.js";
 
 const BOX = 20;
@@ -16,7 +17,7 @@ function extractInk(grey: ArrayLike<number>, width: number, height: number): Flo
     i < width || i % width == 0 || i % width == width - 1 || i >= width * (height - 1));
   const paper = border.sort((a, b) => a - b)[border.length >> 1];
   const ink = values.reduce((a, b) => (Math.abs(b - paper) > Math.abs(a - paper) ? b : a), paper);
-  if (!(Math.abs(ink - paper) >= CONTRAST)) throw new RangeError("no digit in it");
+  want(Math.abs(ink - paper) >= CONTRAST, "no digit in it", RangeError);
   return Float32Array.from(values, (v) => {
     const strength = (v - paper) / (ink - paper);
     return strength < FLOOR ? 0 : strength;

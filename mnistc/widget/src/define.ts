@@ -1,20 +1,20 @@
 /** The three element names. A page may load this twice: the first one stays. */
 import { MnistDigit } from "./element.js";
 
-/** The original's names, with the model that each of them had. */
-class Checker extends MnistDigit {
-  static override defaultModel = "mlp";
-}
-class ConvolutionChecker extends MnistDigit {
-  static override defaultModel = "cnn";
-}
+/** The original's names stand for the model that each of them had. */
+const NAMES = {
+  "mnistc-digit": null,
+  "mnist-checker-widget": "mlp",
+  "mnist-convolution-checker-widget": "cnn",
+};
 
 export function define(): void {
   if (!globalThis.customElements) return;
-  const names: [string, typeof MnistDigit][] = [
-    ["mnistc-digit", MnistDigit],
-    ["mnist-checker-widget", Checker],
-    ["mnist-convolution-checker-widget", ConvolutionChecker],
-  ];
-  for (const [name, type] of names) if (!customElements.get(name)) customElements.define(name, type);
+  for (const [name, model] of Object.entries(NAMES)) {
+    if (!customElements.get(name)) {
+      customElements.define(name, model ? class extends MnistDigit {
+        static override defaultModel = model;
+      } : MnistDigit);
+    }
+  }
 }

@@ -1,26 +1,19 @@
 /** Elements without markup: nothing is ever parsed, so no text can become HTML. */
-type Props = Record<string, unknown>;
+const SVG = /^(svg|path|rect)$/;
 
-function make(element: Element, props: Props, children: (Node | string)[]): void {
+type Elements = HTMLElementTagNameMap & Pick<SVGElementTagNameMap, "svg" | "path" | "rect">;
+
+/** An element with attributes, listeners (where the value is a function) and children. */
+export function h<K extends keyof Elements>(
+  tag: K, props: Record<string, unknown> = {}, ...children: (Node | string)[]
+): Elements[K] {
+  const space = SVG.test(tag) ? "2000/svg" : "1999/xhtml";
+  const element = document.createElementNS("http://www.w3.org/" + space, tag);
   for (const key of Object.keys(props)) {
     const value = props[key];
     if (typeof value == "function") element.addEventListener(key, value as EventListener);
     else element.setAttribute(key, value as string);
   }
   element.append(...children);
-}
-
-/** An element with attributes, listeners (where the value is a function) and children. */
-export function h<K extends keyof HTMLElementTagNameMap>(
-  tag: K, props: Props = {}, ...children: (Node | string)[]
-): HTMLElementTagNameMap[K] {
-  const element = document.createElement(tag);
-  make(element, props, children);
-  return element;
-}
-
-export function svg(tag: string, props: Props, ...children: Node[]): SVGElement {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  make(element, props, children);
-  return element;
+  return element as Elements[K];
 }

@@ -8,7 +8,7 @@ import { Pad, type Ink } from "./pad.js";
 import { readPicture } from "./picture.js";
 import { beside, embeddedModel, fetchModel } from "./registry.js";
 import { samples } from "./samples.js";
-import { Path, PIXELS, rasterize } from "./strokes.js";
+import { fitStrokes, PIXELS, rasterize } from "./strokes.js";
 import { adoptStyle } from "./style.js";
 import { ENGLISH, fill, type Texts } from "./texts.js";
 import { createView, type View } from "./view.js";
@@ -46,7 +46,7 @@ export class MnistDigit extends Base {
   connectedCallback(): void {
     for (const key of ["strokes", "weights"] as const) {
       // Set before the element was defined: hand it to the accessor.
-      if (Object.prototype.hasOwnProperty.call(this, key)) {
+      if (this.hasOwnProperty(key)) {
         const value = this[key] as never;
         delete this[key];
         this[key] = value;
@@ -72,7 +72,7 @@ export class MnistDigit extends Base {
 
   set strokes(strokes: Ink) {
     try {
-      new Path(strokes).fit(1); // refuses whatever is no drawing, or too large a one
+      fitStrokes(strokes, 1); // refuses whatever is no drawing, or too large a one
       const ink = Array.from(strokes, (stroke) => Array.from(stroke, ([x, y]) => [x, y]));
       this._pad.finish();
       this._pad.put({ ink: ink.filter((stroke) => stroke.length) });
@@ -168,7 +168,7 @@ export class MnistDigit extends Base {
   private _changed(): void {
     this._dirty = true;
     this._view.update(this._live);
-    if (this._model) this._view.error("");
+    if (this._model) this._view.complain("");
     if (!this._live) {
       this._view.show((this._reading = null));
     } else if (!this._frame) {
@@ -231,7 +231,7 @@ export class MnistDigit extends Base {
   }
 
   private _fail(error: unknown): void {
-    const message = this._view.error(fill(this._view.texts.failed, (error as Error).message));
+    const message = this._view.complain(fill(this._view.texts.failed, (error as Error).message));
     this._emit("error", { message, error });
   }
 
@@ -244,7 +244,7 @@ export class MnistDigit extends Base {
   private _build(): void {
     const from = this.closest("[lang]"), lang = (from && from.getAttribute("lang")) || "en";
     const { texts } = MnistDigit;
-    if (this._view) this._view.remove();
+    if (this._view) this._view.discard();
     this._view = createView(this,
       { ...ENGLISH, ...texts[lang.split("-")[0]], ...texts[lang] }, this._model);
     this._view.update(this._live);

@@ -13,7 +13,7 @@ export interface Correction {
 }
 
 const KEY = "mnistc-history";
-const MOST = 500;
+const MOST = 1 << 20; // characters: a page's whole storage has some five times as many
 
 /** Storage may be forbidden, full or broken by others: then there is just no history. */
 export function corrections(): Correction[] {
@@ -24,12 +24,14 @@ export function corrections(): Correction[] {
   }
 }
 
-/** Keeps these corrections; none clears the history. */
+/** Keeps these corrections, or the latest of them if they are too many; none clears the history. */
 export function keep(kept: Correction[]): void {
+  const text = JSON.stringify(kept);
   try {
-    localStorage.setItem(KEY, JSON.stringify(kept.slice(-MOST)));
+    if (text.length > MOST) throw kept;
+    localStorage.setItem(KEY, text);
   } catch {
-    /* as it was */
+    if (kept.length) keep(kept.slice((kept.length >> 3) + 1));
   }
 }
 

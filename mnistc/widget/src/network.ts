@@ -2,6 +2,7 @@
  * A network's forward pass in plain JavaScript: channels last, one image at a time, buffers
  * allocated once. Weights are repacked on the first prediction.
  */
+import { want } from "./errors.js";
 import { product, type Activation, type Layer, type Model } from "./model.js";
 
 /** Writes a layer's output for an input. */
@@ -165,7 +166,7 @@ export type Trace = (layer: Layer, output: Float32Array) => void;
 
 /** The probability of each label, for 784 pixels (row-major, ink 1, paper 0). */
 export function predict(model: Model, pixels: ArrayLike<number>, trace?: Trace): number[] {
-  if (pixels.length != 784) throw new TypeError("pixels: wanted 784 numbers");
+  want(pixels.length == 784, "pixels: wanted 784 numbers", TypeError);
   let steps = compiled.get(model);
   if (!steps) compiled.set(model, (steps = compile(model)));
   let x: Float32Array = Float32Array.from(pixels);

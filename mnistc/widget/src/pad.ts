@@ -2,7 +2,7 @@
  * The drawing pad: an SVG that is only drawn to. The strokes themselves are the state, so ink
  * survives resizing, hiding and moving, and is sharp at every device pixel ratio.
  */
-import { h, svg } from "./dom.js";
+import { h } from "./dom.js";
 
 export type Ink = number[][][];
 
@@ -37,12 +37,13 @@ export class Pad {
   /** Sheets to undo and to redo. */
   readonly past: Sheet[] = [];
   future: Sheet[] = [];
-  private _ink = svg("path", { part: "ink", class: "ink" });
-  private _wet = svg("path", { part: "ink", class: "ink" });
-  private _cursor = svg("rect", { class: "cursor", width: UNIT / CELLS, height: UNIT / CELLS });
+  private _ink = h("path", { part: "ink", class: "ink" });
+  private _wet = h("path", { part: "ink", class: "ink" });
+  private _cursor = h("rect", { class: "cursor", width: UNIT / CELLS, height: UNIT / CELLS });
   /** The stroke that is being drawn, if any: not on the page yet, but shown and read. */
   private _unfinished: Ink = [];
   private _pointer: number | null = null;
+  private _type = "";
   private _cell = [CELLS / 2, CELLS / 2];
 
   /** told(cell, down): the keyboard's pen moved. */
@@ -59,7 +60,7 @@ export class Pad {
       pointerup: up, pointercancel: up, lostpointercapture: up,
       keydown: (e: KeyboardEvent) => this._key(e),
       blur: () => this._leave(),
-    }, svg("svg", { viewBox: `0 0 ${UNIT} ${UNIT}`, "aria-hidden": "true" },
+    }, h("svg", { viewBox: `0 0 ${UNIT} ${UNIT}`, "aria-hidden": "true" },
       this._ink, this._wet, this._cursor));
   }
 
@@ -123,34 +124,42 @@ export class Pad {
     this._preview([]);
   }
 
-  /** Begins or goes on with a stroke. */
-  private _draw(point: number[]): void {
-    const [stroke = []] = this._unfinished;
-    if (!stroke.length || distance(point, stroke[stroke.length - 1]) > TINY) {
-      stroke.push(point);
-      this._preview([stroke]);
+  /** Begins or goes on with a stroke, by many points at once: each call shows all of it. */
+  private _draw(points: number[][]): void {
+    const [stroke = []] = this._unfinished, { length } = stroke;
+    for (const point of points) {
+      if (!stroke.length || distance(point, stroke[stroke.length - 1]) > TINY) stroke.push(point);
+    }
+    if (stroke.length > length) this._preview([stroke]);
+  }
+
+  private _at(events: PointerEvent[]): void {
+    const box = this.element.getBoundingClientRect();
+    if (box.width) { // else it was hidden under the pointer
+      this._draw(events.map((e) =>
+        [(e.clientX - box.left) / box.width, (e.clientY - box.top) / box.height]));
     }
   }
 
-  private _at(e: PointerEvent): void {
-    const box = this.element.getBoundingClientRect();
-    this._draw([(e.clientX - box.left) / box.width, (e.clientY - box.top) / box.height]);
-  }
-
   private _down(e: PointerEvent): void {
-    if (this._pointer !== null || e.button) return; // a second finger or button draws nothing
+    // A second finger or button draws nothing; but of two first ones, the former's end was lost.
+    const again = e.isPrimary && e.pointerType == this._type;
+    if (e.button || (this._pointer !== null && !again)) return;
     e.preventDefault();
+    this._pointer = null;
     this._leave();
     this.element.focus({ preventScroll: true });
     this._pointer = e.pointerId;
+    this._type = e.pointerType;
     if (e.isTrusted) this.element.setPointerCapture(e.pointerId);
-    this._at(e);
+    this._at([e]);
   }
 
   private _move(e: PointerEvent): void {
-    if (e.pointerId !== this._pointer) return;
-    for (const event of e.getCoalescedEvents ? e.getCoalescedEvents() : []) this._at(event);
-    this._at(e); // where it was not among them
+    // The event itself comes last, where it is not among the coalesced ones.
+    if (e.pointerId === this._pointer) {
+      this._at([...(e.getCoalescedEvents ? e.getCoalescedEvents() : []), e]);
+    }
   }
 
   /** Leaves cell mode; a pen that is down is lifted. */
@@ -166,7 +175,7 @@ export class Pad {
     else if (control && /[zy]/i.test(key)) this.redo();
     else if (key == "Escape" && this._unfinished.length) this.finish();
     else if (!control && !e.altKey && this._pointer === null && (step || /^( |Enter)$/.test(key))) {
-      this._cells(step);
+      if (step || !e.repeat) this._cells(step); // a key held too long does not lift the pen again
     } else return;
     e.preventDefault();
   }
@@ -180,7 +189,7 @@ export class Pad {
       cell[axis] = Math.min(Math.max(cell[axis] + (step < 3 ? -1 : 1), 0), CELLS - 1);
     }
     if (!step && down) this.finish();
-    else if (!step || down) this._draw(cell.map((v) => (v + 0.5) / CELLS));
+    else if (!step || down) this._draw([cell.map((v) => (v + 0.5) / CELLS)]);
     this._cursor.setAttribute("transform", `translate(${cell.map((v) => (v * UNIT) / CELLS)})`);
     this._told(cell, this._unfinished.length > 0);
   }

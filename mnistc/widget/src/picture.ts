@@ -1,5 +1,6 @@
 /** An uploaded picture as grey values. Reading a canvas back is the only way: it is checked. */
 import { h } from "./dom.js";
+import { want } from "./errors.js";
 
 const LARGEST = 400; // pixels, of the longer side
 const MAX_BYTES = 1 << 25;
@@ -17,7 +18,7 @@ export interface Grey {
  * page's Content-Security-Policy, and follows a photograph's orientation.
  */
 export async function readPicture(file: Blob): Promise<Grey> {
-  if (file.size > MAX_BYTES) throw new Error("too large");
+  want(file.size <= MAX_BYTES, "too large");
   const image = await createImageBitmap(file);
   const scale = Math.min(1, LARGEST / Math.max(image.width, image.height));
   const width = Math.ceil(image.width * scale), height = Math.ceil(image.height * scale);
@@ -27,17 +28,16 @@ export async function readPicture(file: Blob): Promise<Grey> {
   context.fillRect(0, 0, width, height);
   context.drawImage(image, 0, 0, width, height);
   for (let i = 0; i < PROOF; i++) {
-    context.fillStyle = `rgb(${[i, i, i].map((v) => v * PROOF)})`;
+    context.fillStyle = "#" + (i.toString(16) + 0).repeat(3);
     context.fillRect(0, height + i, width, 1);
   }
   const { data } = context.getImageData(0, 0, width, height + PROOF);
   const values = Float32Array.from({ length: data.length / 4 }, (_, i) =>
     0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]);
   // Protection against fingerprinting gives noise or white; a few last bits do no harm.
-  if (values.some((v, i) => i >= width * height &&
-      Math.abs(v - (Math.floor(i / width) - height) * PROOF) > 5)) {
-    throw new Error("the browser hides pictures from pages; draw instead");
-  }
+  want(values.every((v, i) => i < width * height ||
+    Math.abs(v - (Math.floor(i / width) - height) * PROOF) <= 5),
+  "the browser hides pictures from pages; draw instead");
   context.clearRect(0, height, width, PROOF);
   return { values: values.subarray(0, width * height), width, height, canvas };
 }

@@ -1,4 +1,5 @@
 /** Models that come with the script, by name, and where the script itself came from. */
+import { want } from "./errors.js";
 import { loadModel, MAX_FILE, type Model } from "./model.js";
 
 const embedded = new Map<string, Model>();
@@ -22,15 +23,14 @@ export const embeddedModel = (name: string | null, any: boolean): Model | undefi
 
 /** The text at a URL, given up on as soon as it is too long for a model. */
 export async function fetchModel(url: string): Promise<Model> {
-  const controller = new AbortController();
-  const response = await fetch(url, { signal: controller.signal });
-  if (!response.ok) throw new Error(`status ${response.status}`);
+  const response = await fetch(url);
+  want(response.ok, `status ${response.status}`);
   const reader = response.body!.getReader(), decoder = new TextDecoder();
   let text = "";
   for (;;) {
     const { done, value } = await reader.read();
     if (done || text.length > MAX_FILE) {
-      controller.abort();
+      reader.cancel();
       return loadModel(text);
     }
     text += decoder.decode(value, { stream: true });

@@ -7,18 +7,17 @@ import css from "./mnistc.css";
 import { h } from "./dom.js";
 import { beside } from "./registry.js";
 
-let shared: CSSStyleSheet | null = null;
-
 export function adoptStyle(root: ShadowRoot): void {
-  if (root.adoptedStyleSheets && "replaceSync" in CSSStyleSheet.prototype) {
-    if (!shared) (shared = new CSSStyleSheet()).replaceSync(css);
-    root.adoptedStyleSheets = [shared];
-    return;
+  try {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(css);
+    root.adoptedStyleSheets = [sheet];
+  } catch {
+    // The element's attributes are there, and a block shows, only once it is in the page.
+    setTimeout(() => {
+      const style = h("style", { nonce: (root.host as HTMLElement).nonce || "" }, css);
+      root.append(style);
+      if (!style.sheet) root.append(h("link", { rel: "stylesheet", href: beside("mnistc.css") }));
+    });
   }
-  // The element's attributes are there, and a block shows, only once it is in the page.
-  setTimeout(() => {
-    const style = h("style", { nonce: (root.host as HTMLElement).nonce || "" }, css);
-    root.append(style);
-    if (!style.sheet) root.append(h("link", { rel: "stylesheet", href: beside("mnistc.css") }));
-  });
 }

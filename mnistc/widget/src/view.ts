@@ -1,6 +1,6 @@
 /** The element's user interface, built anew for other texts or labels. */
 import type { Reading } from "./classify.js";
-import { h, svg } from "./dom.js";
+import { h } from "./dom.js";
 import { corrections, FORMATS, keep } from "./history.js";
 import type { Model } from "./model.js";
 import { predict } from "./network.js";
@@ -44,6 +44,7 @@ function keptView(texts: Texts, changed: () => void): Node[] {
     ...Object.keys(FORMATS).map((type) => button(type, type.toUpperCase(), () => {
       const href = URL.createObjectURL(new Blob(kept.map(FORMATS[type])));
       h("a", { href, download: `mnistc.${type}` }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 1e4);
     })),
     button("forget", texts.forget, () => (keep([]), changed())),
   ] : [];
@@ -81,9 +82,9 @@ export function createView(
   const take = (files?: FileList | null) => files && files[0] && host._picture(files[0]);
 
   const icon = (key: keyof typeof ICONS, click: () => void) => button(key, texts[key], click,
-    svg("svg", { viewBox: "0 0 24 24" }, svg("path", { d: ICONS[key] })));
-  const undo = icon("undo", () => host.undo()), redo = icon("redo", () => host.redo());
-  const clear = icon("clear", () => host.clear());
+    h("svg", { viewBox: "0 0 24 24" }, h("path", { d: ICONS[key] })));
+  const [undo, redo, clear] = (["undo", "redo", "clear"] as const).map((key) =>
+    icon(key, () => host[key]()));
   const manual = button("predict", texts.predict, () => host.predict());
 
   const rows = labels.map((label) => {
@@ -99,23 +100,24 @@ export function createView(
   const wrong = details("wrong", () => showKept(), h("p", {}, texts.which), choices, thanks, kept);
 
   pad.element.setAttribute("aria-label", texts.pad);
-  const pads = h("div", { class: "draw" }, pad.element, hint,
-    h("span", { id: "help", class: "hidden" }, texts.help),
-    h("div", { class: "tools", part: "toolbar" }, undo, redo, clear,
-      icon("example", () => host._example()), icon("picture", () => file.click()), file), manual);
-  const card = h("section", {
+  // The pad stays where it is: out of the page it would lose the keyboard, and the finger on it.
+  const draw = pad.element.parentElement || h("div", { class: "draw" }, pad.element);
+  const card = draw.parentElement || host.shadowRoot!.insertBefore(h("section", {
     part: "card",
     dragover: (e: Event) => e.preventDefault(),
     drop: (e: DragEvent) => (e.preventDefault(), take(e.dataTransfer!.files)),
-  }, pads, h("div", { class: "read" },
+  }, draw), host.shadowRoot!.firstChild);
+  draw.append(hint, h("span", { id: "help", class: "hidden" }, texts.help),
+    h("div", { class: "tools", part: "toolbar" }, undo, redo, clear,
+      icon("example", () => host._example()), icon("picture", () => file.click()), file), manual);
+  card.append(h("div", { class: "read" },
     h("div", { class: "answer", part: "answer" }, h("div", {}, digit, say), sees),
     h("ol", { part: "bars", role: "list", "aria-label": texts.bars },
       ...rows.map(({ row }) => row))), error, wrong, inside, status);
-  host.shadowRoot!.prepend(card);
 
-  function replace(parent: Node, ...children: Node[]): void {
+  function replace(parent: Element, ...children: Node[]): void {
     parent.textContent = "";
-    for (const child of children) parent.appendChild(child);
+    parent.append(...children);
   }
 
   function showMaps(): void {
@@ -128,10 +130,14 @@ export function createView(
 
   return {
     texts,
-    remove: () => (clearTimeout(timer), card.remove()),
+    /** Removes all but the pad. */
+    discard(): void {
+      clearTimeout(timer);
+      for (const parent of [draw, card]) [...parent.children].slice(1).forEach((e) => e.remove());
+    },
 
     /** Says an error, or takes it back; returns what it says. */
-    error: (message: string) => (error.textContent = message),
+    complain: (message: string) => (error.textContent = message),
 
     /** The keyboard's pen has moved: say where it is. */
     tell([x, y]: number[], down: boolean): void {

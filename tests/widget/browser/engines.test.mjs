@@ -195,6 +195,112 @@ for (const name of ["chromium", "firefox", "webkit"]) {
       noErrors();
     });
 
+    test("fingers, as far as a script can make them", async () => {
+      await open("/one.html");
+      const result = await browser.run(`${READY}
+        const pad = d.shadowRoot.querySelector(".pad"), box = pad.getBoundingClientRect();
+        const send = (type, [x, y], id = 5, more = {}) => pad.dispatchEvent(new PointerEvent(type, {
+          pointerId: id, pointerType: "touch", isPrimary: true, bubbles: true, cancelable: true,
+          composed: true, clientX: box.left + x * box.width, clientY: box.top + y * box.height, ...more }));
+        const lengths = () => d.strokes.map((stroke) => stroke.length);
+        const read = mnistc.samples().map((strokes, i) => {
+          d.clear();
+          for (const stroke of strokes) {
+            send("pointerdown", stroke[0], i);
+            for (const point of stroke) {
+              send("pointermove", point, i);
+              send("pointermove", [0.9, 0.9], 77); // a finger that rests elsewhere
+            }
+            send("pointerup", stroke[stroke.length - 1], i);
+          }
+          return d.prediction;
+        });
+        d.clear();
+        send("pointerdown", [0.2, 0.2]); send("pointermove", [0.3, 0.3]);
+        send("pointerdown", [0.7, 0.7], 6, { isPrimary: false }); send("pointermove", [0.8, 0.7], 6);
+        send("pointerup", [0.8, 0.8], 6, { isPrimary: false });
+        send("pointermove", [0.4, 0.4]);
+        const second = lengths(); // the other finger drew nothing and ended nothing
+        send("pointerdown", [0.6, 0.2], 8); send("pointermove", [0.6, 0.5], 8); // no end of 5 was told
+        send("pointercancel", [0, 0], 8);
+        const lost = lengths();
+        send("pointerdown", [0.1, 0.1], 9);
+        d.hidden = true;
+        send("pointermove", [0.5, 0.6], 9); // a pad without a size
+        d.hidden = false;
+        send("pointerup", [0.5, 0.6], 9);
+        return [read, second, lost, lengths(), d.prediction !== null]`);
+      assert.deepEqual(result, [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [3], [3, 2], [3, 2, 1], true]);
+      noErrors();
+    });
+
+    test("a stroke goes on while a model arrives or the language changes", async () => {
+      await open("/one.html");
+      await browser.run(`${READY} let moves = 0;
+        d.addEventListener("pointermove", () => {
+          moves++;
+          if (moves == 2) d.lang = "de";
+          if (moves == 4) d.weights = d.weights;
+        })`);
+      const [left, top] = await pad();
+      await browser.draw(STROKE.map(([x, y]) => [Math.ceil(left) + x, Math.ceil(top) + y]));
+      assert.deepEqual(await browser.run(`return [d.strokes.map((stroke) => stroke.length),
+        d.shadowRoot.activeElement.part.value, d.shadowRoot.querySelectorAll(".tools").length,
+        d.shadowRoot.querySelectorAll("ol").length]`), [[STROKE.length], "pad", 1, 1]);
+      noErrors();
+    });
+
+    test("many points at once are shown and read once", async () => {
+      await open("/one.html");
+      const [shown, read, points] = await browser.run(`${READY}
+        const pad = d.shadowRoot.querySelector(".pad"), box = pad.getBoundingClientRect();
+        const make = (type, i) => new PointerEvent(type, { pointerId: 3, buttons: 1,
+          clientX: box.left + (i % 100) * 2, clientY: box.top + Math.floor(i / 100) * 2 });
+        let shown = 0, read = 0;
+        new MutationObserver((records) => (shown += records.length))
+          .observe(pad, { attributeFilter: ["d"], subtree: true });
+        d.addEventListener("mnistc-predict", () => read++);
+        pad.dispatchEvent(make("pointerdown", 0));
+        const event = make("pointermove", 9999);
+        event.getCoalescedEvents = () => Array.from({ length: 9999 }, (_, i) => make("pointermove", i));
+        pad.dispatchEvent(event);
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        return [shown, read, d.strokes[0].length]`);
+      assert.deepEqual([shown, points], [2, 10_000]);
+      assert.ok(read <= 2);
+      noErrors();
+    });
+
+    test("a key held down does not lift the pen again", async () => {
+      await open("/one.html");
+      const result = await browser.run(`${READY}
+        const pad = d.shadowRoot.querySelector(".pad");
+        const press = (key, repeat) => pad.dispatchEvent(
+          new KeyboardEvent("keydown", { key, repeat, cancelable: true, bubbles: true }));
+        const stopped = [press(" "), press(" ", true), press(" ", true), press("ArrowDown", true)];
+        press("ArrowDown", true);
+        return [stopped, d.strokes.map((stroke) => stroke.length)]`);
+      assert.deepEqual(result, [[false, false, false, false], [3]]);
+    });
+
+    test("the looks of the ink change nothing of what is read", async () => {
+      await open("/one.html");
+      const seen = await browser.run(`${READY}
+        d.strokes = mnistc.samples()[8];
+        return [20, 70, 140].map((pen) => {
+          d.style.setProperty("--mnistc-pen", pen);
+          d.style.setProperty("--mnistc-ink", pen > 70 ? "red" : "lime");
+          d.setAttribute("theme", pen > 70 ? "dark" : "light");
+          d.style.width = pen * 4 + "px";
+          d.predict();
+          return [parseFloat(getComputedStyle(d.shadowRoot.querySelector(".ink")).strokeWidth),
+            JSON.stringify([d.pixels, d.probabilities])];
+        })`);
+      assert.deepEqual(seen.map(([width]) => width), [20, 70, 140]);
+      assert.equal(new Set(seen.map(([, read]) => read)).size, 1);
+      noErrors();
+    });
+
     for (const [path, what] of Object.entries({
       "/strict.html": "a strict Content-Security-Policy with trusted types",
       "/old.html": "no constructable style sheets",
@@ -354,6 +460,28 @@ for (const name of ["chromium", "firefox", "webkit"]) {
       assert.deepEqual(result, [1, 7, 1, 784, 1, 2, 2]);
       const reports = site.requests.filter(({ path }) => path == "/report");
       assert.deepEqual(reports.map(({ method, body }) => [method, JSON.parse(body).label]), [["POST", 9]]);
+    });
+
+    test("the history of corrections stays small and keeps the latest", async () => {
+      await open("/one.html");
+      const [size, labels] = await browser.run(`${READY}
+        localStorage.clear();
+        const kept = () => localStorage.getItem("mnistc-history");
+        d.strokes = [Array.from({ length: 4000 }, (_, i) => [(i % 97) / 100, (i % 89) / 91])];
+        d.predict();
+        d.shadowRoot.querySelector('[part="wrong"]').open = true;
+        const choices = d.shadowRoot.querySelectorAll(".choices button");
+        let size = 0;
+        for (let i = 0; i < 20; i++) {
+          choices[i % 10].click();
+          size = Math.max(size, kept().length);
+        }
+        const labels = JSON.parse(kept()).map(({ label }) => label);
+        localStorage.clear();
+        return [size, labels]`);
+      assert.ok(size <= 1 << 20 && size > 1 << 18, size);
+      assert.ok(labels.length > 3);
+      labels.reverse().forEach((label, i) => assert.equal(label, (19 - i) % 10));
     });
 
     test("an uploaded picture is read", async () => {

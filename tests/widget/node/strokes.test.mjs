@@ -40,10 +40,60 @@ test("what is no drawing is an error", () => {
 test("a million points are refused, 100,000 close ones are thinned", () => {
   assert.throws(() => rasterize([Array(1_000_000).fill([0, 0])]), RangeError);
   assert.throws(() => rasterize(Array(1_000_000).fill([[0, 0]])), RangeError);
-  const apart = Array.from({ length: 30_000 }, (_, i) => [i % 2, (i >> 1) % 2]);
+  assert.throws(() => rasterize(Array(1_000_000).fill([])), RangeError);
+  const apart = Array.from({ length: 10_001 }, (_, i) => [i % 2, (i >> 1) % 2]);
   assert.throws(() => rasterize([apart]), RangeError);
+  assert.equal(Math.max(...rasterize([apart.slice(1)])), 1);
   const line = Array.from({ length: 100_000 }, (_, i) => [i, 2 * i]);
   assert.ok(worst(rasterize([line]), rasterize([[[0, 0], [99_999, 199_998]]])) < 1e-6);
+});
+
+/** How often a segment looks at a pixel while a drawing is rendered, twice as that is. */
+function countLooks(strokes, penWidth) {
+  const Plain = globalThis.Float64Array;
+  let looks = 0;
+  globalThis.Float64Array = function (length) {
+    const values = new Plain(length);
+    const counted = new Proxy(values, { get(_, key) {
+      if (/\d/.test(String(key))) looks++;
+      const value = values[key];
+      if (typeof value != "function") return value;
+      return (...args) => {
+        const result = value.apply(values, args);
+        return result == values ? counted : result;
+      };
+    } });
+    return counted;
+  };
+  try {
+    rasterize(strokes, { penWidth });
+  } finally {
+    globalThis.Float64Array = Plain;
+  }
+  return looks;
+}
+
+test("a segment costs as many looks as its ink has pixels, not as its box", () => {
+  const golden = (i) => (i * 0.6180339887) % 1, n = 500;
+  const points = (f) => [Array.from({ length: n }, (_, i) => f(i))];
+  const drawings = {
+    zigzag: points((i) => [i % 2, golden(i)]),
+    steep: points((i) => [golden(i), i % 2]),
+    diagonals: points((i) => [(i % 2) + golden(i) / 50, (i % 2) - golden(i) / 50]),
+    chaos: points((i) => [golden(i), golden(i * i)]),
+    dots: points((i) => [golden(i), golden(i * i)])[0].map((point) => [point]),
+    flat: points((i) => [i % 2, golden(i) / 1e4]),
+  };
+  for (const [name, strokes] of Object.entries(drawings)) {
+    for (const pen of [0.5, 2.4, 10]) {
+      const reach = pen / 2 + 0.5, box = 20 - pen;
+      // No segment is longer than the box's diagonal; a row or column at each side may be cut.
+      const most = 2 * (reach + 1) * (Math.SQRT2 * box + 2 * reach + 2);
+      // Twice to find and to lower a distance, twice to find the centre and to draw there.
+      const looks = countLooks(strokes, pen) / (4 * n);
+      assert.ok(looks > 0.1 && looks <= Math.min(most, 784), `${name}, pen ${pen}: ${looks}, ${most}`);
+    }
+  }
 });
 
 const coordinate = fc.double({ min: -1e6, max: 1e6, noNaN: true });
