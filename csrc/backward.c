@@ -12,7 +12,7 @@
 
 size_t mc_back_floats(const mc_net *net, const mc_op *op) {
     if (!mc_has_matrix(op)) return 0;
-    if (op->fused_pool) return op->n_weights;
+    if (op->fused_pool) return op->n_weights + MC_SLACK;
     return (size_t)mc_back_parts(net, op) * (size_t)(op->n_back_taps + 1) *
            (size_t)net->kernels->cols;
 }
@@ -61,11 +61,16 @@ static void pack_columns(const float *dy, int stride, int c0, int n_cols, int co
     }
 }
 
+/* Narrow rows are added several at a time, side by side. */
 static void column_sums(const mc_kernels *k, const float *dy, int n, int n_cols, float *partial,
                         float *sum) {
-    memset(partial, 0, (size_t)n_cols * sizeof(float));
-    for (int p = 0; p < n; p++) k->add(partial, dy + (size_t)p * (size_t)n_cols, (size_t)n_cols);
-    k->add(sum, partial, (size_t)n_cols);
+    int beside = 1;
+    for (int g = 2; g * n_cols <= MC_PARTIAL_COLUMNS; g++)
+        if (n % g == 0) beside = g;
+    const size_t width = (size_t)beside * (size_t)n_cols;
+    memset(partial, 0, width * sizeof(float));
+    for (int p = 0; p < n; p += beside, dy += width) k->add(partial, dy, width);
+    for (int g = 0; g < beside; g++) k->add(sum, partial + g * n_cols, (size_t)n_cols);
 }
 
 void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const float *dy, int n,
@@ -134,14 +139,15 @@ static __attribute__((noinline)) uint64_t sort_by_position(const float *dy, cons
     return counts;
 }
 
-/* The same by filter: lists c * windows .. */
-static __attribute__((noinline)) void
-sort_by_filter(const float *dy, const uint8_t *winner, int n_out, int windows,
-               const int32_t *position, mc_term *restrict terms, int32_t *restrict count) {
-    for (int c = 0; c < n_out; c++, terms += windows) {
-        terms[count[c]] = (mc_term){position[winner[c]], dy[c]};
-        count[c] += mc_is_live(dy[c]);
+/* The winners of one filter with a gradient; returns how many. */
+static int list_winners(const float *dy, const uint8_t *winner, int n_out, int windows,
+                        const int32_t *position, mc_term *restrict terms) {
+    int count = 0;
+    for (int w = 0; w < windows; w++, dy += n_out, winner += n_out, position += 4) {
+        terms[count] = (mc_term){position[*winner], *dy};
+        count += mc_is_live(*dy);
     }
+    return count;
 }
 
 static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s,
@@ -151,24 +157,22 @@ static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s
     const int n_out = op->n_out, windows = op->n_positions / 4, kh = op->layer.kernel_height;
     const int row = op->padded.width * op->in.channels;
     const int length = op->layer.kernel_width * op->in.channels;
-    memset(s->filter_count, 0, (size_t)n_out * sizeof(int32_t));
-    for (int w = 0; w < windows; w++, dy += n_out, mask += n_out) {
+    for (int c = 0; c < n_out; c++) {
+        const int n =
+            list_winners(dy + c, mask + c, n_out, windows, op->positions, s->filter_terms);
+        k->patch_sum(image, s->filter_terms, n, kh, row, dweight + (size_t)c * (size_t)op->n_taps,
+                     length, length);
+    }
+    for (int w = 0; dimage && w < windows; w++, dy += n_out, mask += n_out) {
         const int32_t *position = op->positions + 4 * w;
-        sort_by_filter(dy, mask, n_out, windows, position, s->filter_terms, s->filter_count);
-        if (!dimage) continue;
         const uint64_t counts = sort_by_position(dy, mask, n_out, op->n_taps, s->terms);
         for (int q = 0; q < 4; q++) {
             const int n = (int)(counts >> 16 * q & 0xffff);
-            for (int y = 0; n && y < kh; y++)
-                k->row_sum(back + y * length, s->terms + q * n_out, n,
-                           dimage + position[q] + y * row, length);
+            if (n)
+                k->patch_sum(back, s->terms + q * n_out, n, kh, length, dimage + position[q], row,
+                             length);
         }
     }
-    for (int c = 0; c < n_out; c++)
-        for (int y = 0; y < kh; y++)
-            k->row_sum(image + y * row, s->filter_terms + (size_t)c * (size_t)windows,
-                       s->filter_count[c], dweight + (size_t)c * (size_t)op->n_taps + y * length,
-                       length);
 }
 
 static void unpad(const float *padded, mc_shape shape, int pad_height, int pad_width,
@@ -189,7 +193,9 @@ static void conv_backward(const mc_run *run, int index, const mc_values *v, size
     const float *image = v->x + i * op->in_size, *dy = v->dy + i * op->out_size;
     const uint8_t *mask = v->mask ? v->mask + i * op->mask_size : NULL;
     const int n_rows = op->out.height * op->out.width;
-    if (has_pad) {
+    /* The copy has room behind it, which short rows ask for. */
+    const int is_short = op->by_filter && op->layer.kernel_width * op->in.channels < k->lane;
+    if (has_pad || is_short) {
         mc_pad(image, op->in, op->pad_height, op->pad_width, s.padded);
         image = s.padded;
     }

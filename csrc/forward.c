@@ -16,18 +16,18 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
         s->terms = mc_take(arena, op->in_size + 8, sizeof(mc_term));
     }
     if (type == MC_CONV2D || type == MC_DEPTHWISE_CONV2D) {
-        s->padded = mc_take_floats(arena, mc_size(op->padded));
+        s->padded = mc_take_floats(arena, mc_size(op->padded) + MC_SLACK);
         s->dx_padded = mc_take_floats(arena, training ? mc_size(op->padded) : 0);
     }
     if (op->fused_pool) s->tile = mc_take_floats(arena, (size_t)op->n_positions * cols);
     if (!training) return;
     s->dy_panel = mc_take_floats(arena, MC_DY_CHUNK * cols);
-    s->partial = mc_take_floats(arena, 2 * (size_t)op->in.channels + 2 * n_out);
+    s->partial =
+        mc_take_floats(arena, 2 * (size_t)op->in.channels + 2 * n_out + MC_PARTIAL_COLUMNS);
     if (op->by_filter) {
         const size_t windows = (size_t)op->n_positions / 4;
         s->terms = mc_take(arena, 4 * n_out, sizeof(mc_term));
-        s->filter_terms = mc_take(arena, n_out * windows, sizeof(mc_term));
-        s->filter_count = mc_take(arena, n_out, sizeof(int32_t));
+        s->filter_terms = mc_take(arena, windows, sizeof(mc_term));
     }
     if (op->n_back_positions) s->back_padded = mc_take_floats(arena, mc_size(op->back_padded));
 }
@@ -126,8 +126,9 @@ static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, 
         const int c0 = p * k->cols, cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
         const float *panel = op->panels + (size_t)p * mc_panel_floats(run->net, op);
         if (op->fused_pool) {
+            const int whole = (cols + k->lane - 1) / k->lane * k->lane;
             k->dot_panel(image, op->positions, op->n_positions, op->taps, op->n_taps, panel, 0,
-                         s->tile, k->cols, k->cols);
+                         s->tile, k->cols, whole);
             k->pool_windows(s->tile, op->n_positions / 4, cols, relu, y + c0,
                             mask ? mask + c0 : NULL, op->n_out);
         } else {

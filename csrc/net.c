@@ -133,8 +133,10 @@ static void fuse_pool(mc_op *op, int lane) {
     op->out_size = op->mask_size = mc_size(op->out);
     op->n_positions = op->out.height * op->out.width * 4;
     op->n_back_taps = op->n_back_positions = 0;
-    /* In a first layer, rows of (kernel width x channels) must be worth a vector. */
-    op->by_filter = op->needs_dx || op->layer.kernel_width * op->in.channels >= lane;
+    /* In a first layer, rows of (kernel width x channels) must be worth a vector, or the filters
+     * few. */
+    op->by_filter = op->needs_dx || op->layer.kernel_width * op->in.channels >= lane ||
+                    op->n_taps >= 2 * op->n_out;
 }
 
 static mc_status plan(mc_shape input, const mc_layer *layers, int n_layers, int lane, mc_op *ops,

@@ -59,10 +59,9 @@ typedef struct {
     mc_term *terms;        /* lists for row_sum; of winners: (4, n_out) */
     float *back_padded;    /* an output gradient with its border */
     float *dy_panel;       /* (MC_DY_CHUNK, cols) */
-    mc_term *filter_terms; /* (n_out, windows) */
-    int32_t *filter_count; /* (n_out) */
+    mc_term *filter_terms; /* (windows): one filter's winners */
     float *dx_padded;
-    float *partial; /* (2, channels) sums of one image */
+    float *partial; /* (2, channels) sums of one image, or some columns */
 } mc_scratch;
 
 void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena, mc_scratch *s);

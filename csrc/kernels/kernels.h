@@ -14,7 +14,10 @@
 
 #include "../mnistc.h"
 
-enum { MC_MAX_COLS = 32 }; /* largest panel width of any table */
+enum {
+    MC_MAX_COLS = 32, /* largest panel width of any table */
+    MC_SLACK = 15,    /* floats that may be read beyond a short row, see patch_sum */
+};
 
 /* One step of an optimiser, over a run of parameters. */
 typedef struct {
@@ -50,6 +53,11 @@ struct mc_kernels {
     /* sum[j] += sum_i terms[i].value * rows[terms[i].offset + j], j < length: the sparse
      * workhorse. */
     void (*row_sum)(const float *rows, const mc_term *terms, int n, float *sum, int length);
+    /* The same for patches of several rows: sum[y * sum_stride + j] += sum_i terms[i].value *
+     * patches[terms[i].offset + y * row_stride + j], y < rows, j < length. Rows shorter than a
+     * vector are read to a whole one, at most MC_SLACK floats beyond their end. */
+    void (*patch_sum)(const float *patches, const mc_term *terms, int n, int rows,
+                      ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length);
     /* The values of x that are not zero as terms with offsets first + i * stride; returns how many.
      * Writes up to 8 terms beyond those. */
     int (*list_inputs)(const float *x, size_t n, int32_t stride, int32_t first, mc_term *terms);

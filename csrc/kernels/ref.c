@@ -37,6 +37,12 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
         for (int j = 0; j < length; j++) sum[j] += terms[i].value * rows[terms[i].offset + j];
 }
 
+static void patch_sum(const float *patches, const mc_term *terms, int n, int rows,
+                      ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length) {
+    for (int y = 0; y < rows; y++)
+        row_sum(patches + y * row_stride, terms, n, sum + y * sum_stride, length);
+}
+
 static void row_spread(const float *row, const mc_term *terms, int n, float *sums, int length) {
     for (int i = 0; i < n; i++)
         for (int j = 0; j < length; j++) sums[terms[i].offset + j] += terms[i].value * row[j];

@@ -16,98 +16,156 @@
  */
 
 #define TILE_COLS (2 * VW)
+#define TALL_ROWS                                                                                  \
+    12 /* of tiles one vector wide; more would not find registers for their pointers */
 #define UNROLL _Pragma("GCC unroll 16")
+#define INLINE static inline __attribute__((always_inline))
 
-static inline void tile_store(float *restrict out, vf a, vf b, int n_cols) {
-    if (n_cols == TILE_COLS) {
-        vstore(out, a);
-        vstore(out + VW, b);
+/* Call `strip` with a number (of vectors, or of rows) that the compiler knows, 1 .. most <= 13. */
+#define STRIP(strip, most, number, ...)                                                            \
+    case number:                                                                                   \
+        if (number <= most) strip(__VA_ARGS__, number);                                            \
+        break;
+#define STRIPS(strip, most, count, ...)                                                            \
+    switch (count) {                                                                               \
+        STRIP(strip, most, 1, __VA_ARGS__)                                                         \
+        STRIP(strip, most, 2, __VA_ARGS__)                                                         \
+        STRIP(strip, most, 3, __VA_ARGS__)                                                         \
+        STRIP(strip, most, 4, __VA_ARGS__)                                                         \
+        STRIP(strip, most, 5, __VA_ARGS__)                                                         \
+        STRIP(strip, most, 6, __VA_ARGS__)                                                         \
+        STRIP(strip, most, 7, __VA_ARGS__)                                                         \
+        STRIP(strip, most, 8, __VA_ARGS__)                                                         \
+        STRIP(strip, most, 9, __VA_ARGS__)                                                         \
+        STRIP(strip, most, 10, __VA_ARGS__)                                                        \
+        STRIP(strip, most, 11, __VA_ARGS__)                                                        \
+        STRIP(strip, most, 12, __VA_ARGS__)                                                        \
+        STRIP(strip, most, 13, __VA_ARGS__)                                                        \
+    }
+
+INLINE void tile_store(float *restrict out, const vf *v, int n_cols, const int vectors) {
+    if (n_cols == vectors * VW) {
+        UNROLL
+        for (int j = 0; j < vectors; j++) vstore(out + j * VW, v[j]);
         return;
     }
     float edge[TILE_COLS];
-    vstore(edge, a);
-    vstore(edge + VW, b);
+    UNROLL
+    for (int j = 0; j < vectors; j++) vstore(edge + j * VW, v[j]);
     for (int c = 0; c < n_cols; c++) out[c] = edge[c];
 }
 
-static inline void tile_add(float *restrict out, vf a, vf b, int n_cols) {
-    if (n_cols == TILE_COLS) {
-        vstore(out, vadd(vload(out), a));
-        vstore(out + VW, vadd(vload(out + VW), b));
+INLINE void tile_add(float *restrict out, const vf *v, int n_cols, const int vectors) {
+    if (n_cols == vectors * VW) {
+        UNROLL
+        for (int j = 0; j < vectors; j++) vstore(out + j * VW, vadd(vload(out + j * VW), v[j]));
         return;
     }
     float edge[TILE_COLS];
-    vstore(edge, a);
-    vstore(edge + VW, b);
+    UNROLL
+    for (int j = 0; j < vectors; j++) vstore(edge + j * VW, v[j]);
     for (int c = 0; c < n_cols; c++) out[c] += edge[c];
+}
+
+/* `rows` positions against `vectors` vectors of columns, all sums in registers. */
+INLINE void dot_tile(const float *x, const int32_t *position, const int32_t *tap, int n_taps,
+                     const float *panel, vf floor, float *out, ptrdiff_t out_stride, int n_cols,
+                     const int vectors, const int rows) {
+    const float *row[TALL_ROWS];
+    vf sum[TALL_ROWS][2];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        row[i] = x + position[i];
+        UNROLL
+        for (int j = 0; j < vectors; j++) sum[i][j] = vload(panel + j * VW);
+    }
+    const float *w = panel + TILE_COLS;
+    for (int t = 0; t < n_taps; t++, w += TILE_COLS) {
+        const ptrdiff_t k = tap[t];
+        vf weight[2];
+        UNROLL
+        for (int j = 0; j < vectors; j++) weight[j] = vload(w + j * VW);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            const vf v = vset(row[i][k]);
+            UNROLL
+            for (int j = 0; j < vectors; j++) sum[i][j] = vfma(v, weight[j], sum[i][j]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int j = 0; j < vectors; j++) sum[i][j] = vmax(sum[i][j], floor);
+        tile_store(out + i * out_stride, sum[i], n_cols, vectors);
+    }
 }
 
 static void dot_panel(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
                       int n_taps, const float *panel, int relu, float *out, ptrdiff_t out_stride,
                       int n_cols) {
     const vf floor = relu ? vzero() : vset(-__builtin_inff());
-    const vf bias0 = vload(panel), bias1 = vload(panel + VW);
-    for (int p = 0; p < n_positions; p += TILE_ROWS) {
-        const int rows = n_positions - p < TILE_ROWS ? n_positions - p : TILE_ROWS;
-        const float *row[TILE_ROWS];
-        vf sum[TILE_ROWS][2];
-        UNROLL
-        for (int i = 0; i < TILE_ROWS; i++) {
-            row[i] = x + position[p + (i < rows ? i : 0)]; /* surplus rows repeat the first */
-            sum[i][0] = bias0;
-            sum[i][1] = bias1;
-        }
-        const float *w = panel + TILE_COLS;
-        for (int t = 0; t < n_taps; t++, w += TILE_COLS) {
-            const ptrdiff_t k = tap[t];
-            const vf w0 = vload(w), w1 = vload(w + VW);
-            UNROLL
-            for (int i = 0; i < TILE_ROWS; i++) {
-                const vf v = vset(row[i][k]);
-                sum[i][0] = vfma(v, w0, sum[i][0]);
-                sum[i][1] = vfma(v, w1, sum[i][1]);
-            }
-        }
-        UNROLL
-        for (int i = 0; i < TILE_ROWS; i++)
-            if (i < rows)
-                tile_store(out + (p + i) * out_stride, vmax(sum[i][0], floor),
-                           vmax(sum[i][1], floor), n_cols);
+    const int most = n_cols > VW ? TILE_ROWS : TALL_ROWS;
+    for (int p = 0; p < n_positions; p += most, position += most, out += most * out_stride) {
+        const int rows = n_positions - p < most ? n_positions - p : most;
+        if (n_cols > VW)
+            STRIPS(dot_tile, TILE_ROWS, rows, x, position, tap, n_taps, panel, floor, out,
+                   out_stride, n_cols, 2)
+        else
+            STRIPS(dot_tile, TALL_ROWS, rows, x, position, tap, n_taps, panel, floor, out,
+                   out_stride, n_cols, 1)
     }
 }
 
+/* The same over taps, summed over positions. */
+INLINE void outer_tile(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
+                       const float *dy, float *dw, ptrdiff_t dw_stride, int n_cols,
+                       const int vectors, const int rows) {
+    const float *row[TALL_ROWS];
+    vf sum[TALL_ROWS][2];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        row[i] = x + tap[i];
+        UNROLL
+        for (int j = 0; j < vectors; j++) sum[i][j] = vzero();
+    }
+    for (int p = 0; p < n_positions; p++, dy += TILE_COLS) {
+        const ptrdiff_t at = position[p];
+        vf d[2];
+        UNROLL
+        for (int j = 0; j < vectors; j++) d[j] = vload(dy + j * VW);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            const vf v = vset(row[i][at]);
+            UNROLL
+            for (int j = 0; j < vectors; j++) sum[i][j] = vfma(v, d[j], sum[i][j]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) tile_add(dw + i * dw_stride, sum[i], n_cols, vectors);
+}
+
+/* Taps are dealt out evenly: nine of them make tiles of 5 and 4, not of 6 and 3. */
 static void outer_panel(const float *x, const int32_t *position, int n_positions,
                         const int32_t *tap, int n_taps, const float *dy, float *dw,
                         ptrdiff_t dw_stride, int n_cols) {
-    for (int t = 0; t < n_taps; t += TILE_ROWS) {
-        const int rows = n_taps - t < TILE_ROWS ? n_taps - t : TILE_ROWS;
-        const float *row[TILE_ROWS];
-        vf sum[TILE_ROWS][2];
-        UNROLL
-        for (int i = 0; i < TILE_ROWS; i++) {
-            row[i] = x + tap[t + (i < rows ? i : 0)];
-            sum[i][0] = sum[i][1] = vzero();
-        }
-        const float *d = dy;
-        for (int p = 0; p < n_positions; p++, d += TILE_COLS) {
-            const ptrdiff_t at = position[p];
-            const vf d0 = vload(d), d1 = vload(d + VW);
-            UNROLL
-            for (int i = 0; i < TILE_ROWS; i++) {
-                const vf v = vset(row[i][at]);
-                sum[i][0] = vfma(v, d0, sum[i][0]);
-                sum[i][1] = vfma(v, d1, sum[i][1]);
-            }
-        }
-        UNROLL
-        for (int i = 0; i < TILE_ROWS; i++)
-            if (i < rows) tile_add(dw + (t + i) * dw_stride, sum[i][0], sum[i][1], n_cols);
+    const int most = n_cols > VW ? TILE_ROWS : TALL_ROWS;
+    for (int tiles = (n_taps + most - 1) / most; tiles > 0; tiles--) {
+        const int rows = (n_taps + tiles - 1) / tiles;
+        if (n_cols > VW)
+            STRIPS(outer_tile, TILE_ROWS, rows, x, position, n_positions, tap, dy, dw, dw_stride,
+                   n_cols, 2)
+        else
+            STRIPS(outer_tile, TALL_ROWS, rows, x, position, n_positions, tap, dy, dw, dw_stride,
+                   n_cols, 1)
+        tap += rows;
+        dw += rows * dw_stride;
+        n_taps -= rows;
     }
 }
 
 /* One strip of row_sum, `vectors` wide, all of it in registers. */
-static inline __attribute__((always_inline)) void
-row_sum_strip(const float *rows, const mc_term *terms, int n, float *sum, const int vectors) {
+INLINE void row_sum_strip(const float *rows, const mc_term *terms, int n, float *sum,
+                          const int vectors) {
     vf acc[SUM_VECTORS];
     UNROLL
     for (int j = 0; j < vectors; j++) acc[j] = vload(sum + j * VW);
@@ -122,8 +180,8 @@ row_sum_strip(const float *rows, const mc_term *terms, int n, float *sum, const 
 }
 
 /* One strip of row_spread: the row stays in registers. */
-static inline __attribute__((always_inline)) void
-row_spread_strip(const float *row, const mc_term *terms, int n, float *sums, const int vectors) {
+INLINE void row_spread_strip(const float *row, const mc_term *terms, int n, float *sums,
+                             const int vectors) {
     vf r[SUM_VECTORS];
     UNROLL
     for (int j = 0; j < vectors; j++) r[j] = vload(row + j * VW);
@@ -134,50 +192,6 @@ row_spread_strip(const float *row, const mc_term *terms, int n, float *sums, con
         for (int j = 0; j < vectors; j++) vstore(sum + j * VW, vfma(v, r[j], vload(sum + j * VW)));
     }
 }
-
-/* Call `strip` for a number of vectors that the compiler knows. */
-#define STRIPS(strip, count, ...)                                                                  \
-    switch (count) {                                                                               \
-    case 1:                                                                                        \
-        strip(__VA_ARGS__, 1);                                                                     \
-        break;                                                                                     \
-    case 2:                                                                                        \
-        strip(__VA_ARGS__, 2);                                                                     \
-        break;                                                                                     \
-    case 3:                                                                                        \
-        strip(__VA_ARGS__, 3);                                                                     \
-        break;                                                                                     \
-    case 4:                                                                                        \
-        strip(__VA_ARGS__, 4);                                                                     \
-        break;                                                                                     \
-    case 5:                                                                                        \
-        strip(__VA_ARGS__, 5);                                                                     \
-        break;                                                                                     \
-    case 6:                                                                                        \
-        strip(__VA_ARGS__, 6);                                                                     \
-        break;                                                                                     \
-    case 7:                                                                                        \
-        strip(__VA_ARGS__, 7);                                                                     \
-        break;                                                                                     \
-    case 8:                                                                                        \
-        strip(__VA_ARGS__, 8);                                                                     \
-        break;                                                                                     \
-    case 9:                                                                                        \
-        strip(__VA_ARGS__, 9);                                                                     \
-        break;                                                                                     \
-    case 10:                                                                                       \
-        strip(__VA_ARGS__, 10);                                                                    \
-        break;                                                                                     \
-    case 11:                                                                                       \
-        strip(__VA_ARGS__, 11);                                                                    \
-        break;                                                                                     \
-    case 12:                                                                                       \
-        strip(__VA_ARGS__, 12);                                                                    \
-        break;                                                                                     \
-    case 13:                                                                                       \
-        strip(__VA_ARGS__, 13);                                                                    \
-        break;                                                                                     \
-    }
 
 /* The last columns of rows of at least VW, as a whole vector whose first lanes are not kept. */
 static void row_sum_tail(const float *rows, const mc_term *terms, int n, float *sum, int tail) {
@@ -198,7 +212,7 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
     const int has_vector = length >= VW;
     for (; length >= VW;) {
         const int vectors = length / VW < SUM_VECTORS ? length / VW : SUM_VECTORS;
-        STRIPS(row_sum_strip, vectors, rows, terms, n, sum)
+        STRIPS(row_sum_strip, SUM_VECTORS, vectors, rows, terms, n, sum)
         rows += vectors * VW;
         sum += vectors * VW;
         length -= vectors * VW;
@@ -210,10 +224,93 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
             for (int j = 0; j < length; j++) sum[j] += terms[i].value * rows[terms[i].offset + j];
 }
 
+/* Some rows of patch_sum, all of them in registers. The last vector of a row ends with the row and
+ * may overlap the one before it: the lanes that they share hold the same sums. */
+INLINE void patch_strip(const float *patches, const mc_term *terms, int n, ptrdiff_t row_stride,
+                        float *sum, ptrdiff_t sum_stride, ptrdiff_t last, const int vectors,
+                        const int rows) {
+    vf acc[13][6];
+    UNROLL
+    for (int y = 0; y < rows; y++) UNROLL
+    for (int j = 0; j < vectors; j++)
+        acc[y][j] = vload(sum + y * sum_stride + (j < vectors - 1 ? j * VW : last));
+    for (int i = 0; i < n; i++) {
+        const float *patch = patches + terms[i].offset;
+        const vf v = vset(terms[i].value);
+        UNROLL
+        for (int y = 0; y < rows; y++) UNROLL
+        for (int j = 0; j < vectors; j++)
+            acc[y][j] = vfma(v, vload(patch + y * row_stride + (j < vectors - 1 ? j * VW : last)),
+                             acc[y][j]);
+    }
+    UNROLL
+    for (int y = 0; y < rows; y++) UNROLL
+    for (int j = 0; j < vectors; j++)
+        vstore(sum + y * sum_stride + (j < vectors - 1 ? j * VW : last), acc[y][j]);
+}
+
+/* The same for rows shorter than a vector: what is read beyond them is not kept. */
+INLINE void patch_short_strip(const float *patches, const mc_term *terms, int n,
+                              ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length,
+                              const int rows) {
+    vf acc[13];
+    UNROLL
+    for (int y = 0; y < rows; y++) acc[y] = vzero();
+    for (int i = 0; i < n; i++) {
+        const float *patch = patches + terms[i].offset;
+        const vf v = vset(terms[i].value);
+        UNROLL
+        for (int y = 0; y < rows; y++) acc[y] = vfma(v, vload(patch + y * row_stride), acc[y]);
+    }
+    UNROLL
+    for (int y = 0; y < rows; y++) {
+        float lanes[VW];
+        vstore(lanes, acc[y]);
+        for (int j = 0; j < length; j++) sum[y * sum_stride + j] += lanes[j];
+    }
+}
+
+/* Rows in groups that leave no register idle; longer rows one by one. */
+#define PATCHES(vectors, most)                                                                     \
+    case vectors:                                                                                  \
+        for (int groups = (rows + most - 1) / most; groups > 0; groups--) {                        \
+            const int some = (rows + groups - 1) / groups;                                         \
+            STRIPS(patch_strip, most, some, patches, terms, n, row_stride, sum, sum_stride,        \
+                   length - VW, vectors)                                                           \
+            patches += some * row_stride;                                                          \
+            sum += some * sum_stride;                                                              \
+            rows -= some;                                                                          \
+        }                                                                                          \
+        break;
+
+static void patch_sum(const float *patches, const mc_term *terms, int n, int rows,
+                      ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length) {
+    switch ((length + VW - 1) / VW * (length >= VW)) {
+    case 0:
+        for (int some; rows > 0; rows -= some) {
+            some = rows < 5 ? rows : 5;
+            STRIPS(patch_short_strip, 5, some, patches, terms, n, row_stride, sum, sum_stride,
+                   length)
+            patches += some * row_stride;
+            sum += some * sum_stride;
+        }
+        break;
+        PATCHES(1, 5)
+        PATCHES(2, 5)
+        PATCHES(3, 3)
+        PATCHES(4, 3)
+        PATCHES(5, 2)
+        PATCHES(6, 2)
+    default:
+        for (int y = 0; y < rows; y++)
+            row_sum(patches + y * row_stride, terms, n, sum + y * sum_stride, length);
+    }
+}
+
 static void row_spread(const float *row, const mc_term *terms, int n, float *sums, int length) {
     for (; length >= VW;) {
         const int vectors = length / VW < SUM_VECTORS ? length / VW : SUM_VECTORS;
-        STRIPS(row_spread_strip, vectors, row, terms, n, sums)
+        STRIPS(row_spread_strip, SUM_VECTORS, vectors, row, terms, n, sums)
         row += vectors * VW;
         sums += vectors * VW;
         length -= vectors * VW;

@@ -86,6 +86,7 @@ static void test_wide_panels(void) {
     const int cols = table->cols, n_taps = 9, n_positions = 13;
     int32_t *position = offsets(n_positions, 40, 7), *tap = offsets(n_taps, 60, 11);
     float *x = take_random(101, 1), *panel = take_random((size_t)((n_taps + 1) * cols), 2);
+    float *dy = take_random((size_t)(n_positions * cols), 5);
     for (int n_cols = 1; n_cols <= cols; n_cols++) {
         const size_t size = (size_t)(n_positions * n_cols);
         float *a = take(size * sizeof *a), *b = take(size * sizeof *b);
@@ -96,13 +97,23 @@ static void test_wide_panels(void) {
         }
         table->dot_panel(x, position, n_positions, tap, n_taps, panel, 0, b, n_cols, n_cols);
         agree("dot_panel", a, b, size, 3e-6);
-        free(a);
-        free(b);
+        const size_t taps_size = (size_t)(n_taps * n_cols);
+        float *sum_a = take_random(taps_size, 4), *sum_b = take_copy(sum_a, taps_size);
+        for (int c = 0; c < n_cols; c++) {
+            float column[16 * 8] = {0};
+            for (int p = 0; p < n_positions; p++) column[p * ref->cols] = dy[p * cols + c];
+            ref->outer_panel(x, position, n_positions, tap, n_taps, column, sum_a + c, n_cols, 1);
+        }
+        table->outer_panel(x, position, n_positions, tap, n_taps, dy, sum_b, n_cols, n_cols);
+        agree("outer_panel", sum_a, sum_b, taps_size, 3e-6);
+        float *blocks[] = {a, b, sum_a, sum_b};
+        for (size_t i = 0; i < 4; i++) free(blocks[i]);
     }
     free(position);
     free(tap);
     free(x);
     free(panel);
+    free(dy);
 }
 
 /* ---- sparse sums ---- */
@@ -149,6 +160,32 @@ static void test_rows(void) {
             for (size_t k = 0; k < sizeof blocks / sizeof *blocks; k++) free(blocks[k]);
             free(terms);
         }
+}
+
+/* Patches of `rows` rows in an image whose rows have `gap` floats more than a patch's. */
+static void one_patch_sum(int length, int rows, int n, int gap) {
+    const int row = length + gap, most = 2 * row + 1;
+    const int slack = length < table->lane ? table->lane - length : 0;
+    const size_t size = (size_t)(rows * length), stride = (size_t)length;
+    mc_term *terms = take((size_t)n * sizeof *terms);
+    float *values = take_random((size_t)n, 6);
+    for (int k = 0; k < n; k++) terms[k] = (mc_term){k ? k * 3 % most : most, values[k]};
+    float *image = take_random((size_t)(most + (rows - 1) * row + length + slack), 7);
+    float *a = take_random(size, 8), *b = take_copy(a, size);
+    ref->patch_sum(image, terms, n, rows, row, a, (ptrdiff_t)stride, length);
+    table->patch_sum(image, terms, n, rows, row, b, (ptrdiff_t)stride, length);
+    agree("patch_sum", a, b, size, 2e-7 * (n + 2));
+    float *blocks[] = {values, image, a, b};
+    for (size_t k = 0; k < sizeof blocks / sizeof *blocks; k++) free(blocks[k]);
+    free(terms);
+}
+
+static void test_patches(void) {
+    static const int counts[] = {0, 1, 2, 9};
+    for (int length = 1; length < 120; length += length < 36 ? 1 : 5)
+        for (int rows = 1; rows <= 11; rows += rows < 7 ? 1 : 4)
+            for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+                one_patch_sum(length, rows, counts[i], (length + rows) % 4);
 }
 
 static void test_lists(void) {
@@ -480,6 +517,7 @@ static void test_table(void) {
     test_wide_panels();
     test_list_inputs();
     test_rows();
+    test_patches();
     test_lists();
     test_pooling();
     test_activations();
