@@ -27,7 +27,16 @@ typedef __m256 vf;
                          _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(index))),          \
                          _mm256_set1_epi32(q))))
 
+#define vbytes_store(p, v) store_bytes(p, (__m256i)(v))
+
+static inline void store_bytes(uint8_t *bytes, __m256i v) {
+    const __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    _mm_storel_epi64((__m128i *)bytes, _mm_packs_epi16(words, words));
+}
+
 #define TILE_ROWS 6
+#define TALL_ROWS 9
 #define SUM_VECTORS 13
 #define PANEL_COLS 16
 

@@ -8,7 +8,7 @@
 
 typedef float vf __attribute__((vector_size(16)));
 typedef float vf_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
-typedef int32_t vi __attribute__((vector_size(16)));
+typedef int32_t vint __attribute__((vector_size(16)));
 
 #define VW 4
 #define vload(p) ((vf) * (const vf_unaligned *)(p))
@@ -19,11 +19,12 @@ typedef int32_t vi __attribute__((vector_size(16)));
 #define vadd(a, b) ((a) + (b))
 
 static inline vf vmax(vf a, vf b) {
-    const vi m = a > b;
-    return (vf)(((vi)a & m) | ((vi)b & ~m));
+    const vint m = a > b;
+    return (vf)(((vint)a & m) | ((vint)b & ~m));
 }
 
 #define TILE_ROWS 6
+#define TALL_ROWS 9
 #define SUM_VECTORS 13
 #define PANEL_COLS 8
 

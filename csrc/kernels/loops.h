@@ -50,48 +50,6 @@ static int list_inputs(const float *x, size_t n, int32_t stride, int32_t first, 
 }
 #endif
 
-/* pool_windows of up to `width` columns. Where one window's results lie right before the next's,
- * they are stored as whole vectors, and what is too much is overwritten. */
-static inline __attribute__((always_inline)) void pool_strip(const float *in, int n_windows,
-                                                             int n_cols, float floor, float *y,
-                                                             uint8_t *winner, ptrdiff_t stride,
-                                                             const int width) {
-    const ptrdiff_t all = (n_windows - 1) * stride + n_cols;
-    for (int w = 0; w < n_windows; w++, in += 4 * PANEL_COLS, y += stride) {
-        float best[PANEL_COLS];
-        uint8_t index[PANEL_COLS];
-        for (int c = 0; c < width; c++) {
-            const float a = in[c], b = in[PANEL_COLS + c];
-            const float d = in[2 * PANEL_COLS + c], e = in[3 * PANEL_COLS + c];
-            const float ab = b > a ? b : a, de = e > d ? e : d;
-            const int32_t iab = b > a, ide = 2 + (e > d);
-            const float m = de > ab ? de : ab;
-            index[c] = (uint8_t)(de > ab ? ide : iab);
-            best[c] = m > floor ? m : floor;
-        }
-        const int whole = n_cols == width || (stride == n_cols && all - w * stride >= width);
-        if (whole)
-            memcpy(y, best, (size_t)width * sizeof *y);
-        else
-            for (int c = 0; c < n_cols; c++) y[c] = best[c];
-        if (!winner) continue;
-        if (whole)
-            memcpy(winner, index, (size_t)width);
-        else
-            for (int c = 0; c < n_cols; c++) winner[c] = index[c];
-        winner += stride;
-    }
-}
-
-static void pool_windows(const float *in, int n_windows, int n_cols, int relu, float *y,
-                         uint8_t *winner, ptrdiff_t stride) {
-    const float floor = relu ? 0.0f : -__builtin_inff();
-    if (n_cols > PANEL_COLS / 2)
-        pool_strip(in, n_windows, n_cols, floor, y, winner, stride, PANEL_COLS);
-    else
-        pool_strip(in, n_windows, n_cols, floor, y, winner, stride, PANEL_COLS / 2);
-}
-
 static void softmax_rows(float *y, size_t n, size_t width) {
     for (size_t i = 0; i < n; i++, y += width) {
         float most = y[0], sum = 0.0f;

@@ -22,6 +22,7 @@ typedef float32x4_t vf;
 #define vmax(a, b) vmaxq_f32(a, b)
 
 #define TILE_ROWS 10
+#define TALL_ROWS 12
 #define SUM_VECTORS 13
 #define PANEL_COLS 8
 

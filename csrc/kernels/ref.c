@@ -48,6 +48,19 @@ static void row_spread(const float *row, const mc_term *terms, int n, float *sum
         for (int j = 0; j < length; j++) sums[terms[i].offset + j] += terms[i].value * row[j];
 }
 
+static void pool_windows(const float *in, int n_windows, int n_cols, int relu, float *y,
+                         uint8_t *winner, ptrdiff_t stride) {
+    for (int w = 0; w < n_windows; w++, in += 4 * PANEL_COLS)
+        for (int c = 0; c < n_cols; c++) {
+            int best = 0;
+            for (int q = 1; q < 4; q++)
+                if (in[q * PANEL_COLS + c] > in[best * PANEL_COLS + c]) best = q;
+            const float most = in[best * PANEL_COLS + c];
+            y[w * stride + c] = relu && most < 0.0f ? 0.0f : most;
+            if (winner) winner[w * stride + c] = (uint8_t)best;
+        }
+}
+
 static void unpool_windows(const float *dy, const uint8_t *winner, ptrdiff_t stride, int n_windows,
                            int n_cols, float *out) {
     for (int w = 0; w < n_windows; w++)

@@ -7,8 +7,11 @@
  *   vfma(a, b, c)         a * b + c
  *   vadd vmax
  *   vpick(index, q, v)    v where the bytes at index are q, else 0; optional
+ *   vbytes_store(p, v)    the lanes of an integer vector, 0 .. 127, as bytes; optional
  *   TILE_ROWS             positions (or taps) per tile; a tile is TILE_ROWS x 2 vectors, which
  *                         with two vectors of weights and one broadcast fills the registers
+ *   TALL_ROWS             the same for tiles of one vector, where columns are few: as many as there
+ *                         are general registers for, since each has a pointer
  *   SUM_VECTORS           accumulators of row_sum
  *
  * Per tile and tap: TILE_ROWS broadcasts, two loads, 2 * TILE_ROWS multiply-adds. With 6 rows and
@@ -16,8 +19,6 @@
  */
 
 #define TILE_COLS (2 * VW)
-#define TALL_ROWS                                                                                  \
-    12 /* of tiles one vector wide; more would not find registers for their pointers */
 #define UNROLL _Pragma("GCC unroll 16")
 #define INLINE static inline __attribute__((always_inline))
 
@@ -72,12 +73,13 @@ INLINE void dot_tile(const float *x, const int32_t *position, const int32_t *tap
                      const float *panel, vf floor, float *out, ptrdiff_t out_stride, int n_cols,
                      const int vectors, const int rows) {
     const float *row[TALL_ROWS];
+    const vf bias[2] = {vload(panel), vload(panel + VW)};
     vf sum[TALL_ROWS][2];
     UNROLL
     for (int i = 0; i < rows; i++) {
         row[i] = x + position[i];
         UNROLL
-        for (int j = 0; j < vectors; j++) sum[i][j] = vload(panel + j * VW);
+        for (int j = 0; j < vectors; j++) sum[i][j] = bias[j];
     }
     const float *w = panel + TILE_COLS;
     for (int t = 0; t < n_taps; t++, w += TILE_COLS) {
@@ -104,15 +106,22 @@ static void dot_panel(const float *x, const int32_t *position, int n_positions, 
                       int n_taps, const float *panel, int relu, float *out, ptrdiff_t out_stride,
                       int n_cols) {
     const vf floor = relu ? vzero() : vset(-__builtin_inff());
-    const int most = n_cols > VW ? TILE_ROWS : TALL_ROWS;
-    for (int p = 0; p < n_positions; p += most, position += most, out += most * out_stride) {
-        const int rows = n_positions - p < most ? n_positions - p : most;
-        if (n_cols > VW)
-            STRIPS(dot_tile, TILE_ROWS, rows, x, position, tap, n_taps, panel, floor, out,
-                   out_stride, n_cols, 2)
-        else
-            STRIPS(dot_tile, TALL_ROWS, rows, x, position, tap, n_taps, panel, floor, out,
-                   out_stride, n_cols, 1)
+    if (n_cols > VW) {
+        for (; n_positions >= TILE_ROWS; n_positions -= TILE_ROWS) {
+            dot_tile(x, position, tap, n_taps, panel, floor, out, out_stride, n_cols, 2, TILE_ROWS);
+            position += TILE_ROWS;
+            out += TILE_ROWS * out_stride;
+        }
+        STRIPS(dot_tile, TILE_ROWS - 1, n_positions, x, position, tap, n_taps, panel, floor, out,
+               out_stride, n_cols, 2)
+    } else {
+        for (; n_positions >= TALL_ROWS; n_positions -= TALL_ROWS) {
+            dot_tile(x, position, tap, n_taps, panel, floor, out, out_stride, n_cols, 1, TALL_ROWS);
+            position += TALL_ROWS;
+            out += TALL_ROWS * out_stride;
+        }
+        STRIPS(dot_tile, TALL_ROWS - 1, n_positions, x, position, tap, n_taps, panel, floor, out,
+               out_stride, n_cols, 1)
     }
 }
 
@@ -317,6 +326,59 @@ static void row_spread(const float *row, const mc_term *terms, int n, float *sum
     }
     for (int i = 0; i < n; i++)
         for (int j = 0; j < length; j++) sums[terms[i].offset + j] += terms[i].value * row[j];
+}
+
+typedef int32_t vi __attribute__((vector_size(4 * VW)));
+#ifndef vbytes_store
+typedef uint8_t vbytes __attribute__((vector_size(VW)));
+
+INLINE void vbytes_store(uint8_t *bytes, vi v) {
+    const vbytes b = __builtin_convertvector(v, vbytes);
+    memcpy(bytes, &b, VW);
+}
+#endif
+
+/* The largest of four vectors a row of a tile apart, and which it is. */
+INLINE vf pool_vector(const float *in, vi *index) {
+    const vf a = vload(in), b = vload(in + TILE_COLS);
+    const vf c = vload(in + 2 * TILE_COLS), d = vload(in + 3 * TILE_COLS);
+    const vf ab = vmax(b, a), cd = vmax(d, c);
+    const vi below = (vi)(cd > ab), q_ab = (vi)(b > a), q_cd = (vi)(d > c) - 2;
+    *index = -((q_cd & below) | (q_ab & ~below));
+    return vmax(cd, ab);
+}
+
+/* Windows of up to `vectors` vectors. Where the results of one lie right before the next's, they
+ * are stored as whole vectors, and what is too much is overwritten. */
+INLINE void pool_strip(const float *in, int n_windows, int n_cols, vf floor, float *y,
+                       uint8_t *winner, ptrdiff_t stride, const int vectors) {
+    const int width = vectors * VW;
+    int safe = n_cols == width ? n_windows : 0; /* windows with room for whole vectors */
+    if (stride == n_cols && n_windows * n_cols > width)
+        safe = (n_windows * n_cols - width) / n_cols + 1;
+    for (int w = 0; w < n_windows; w++, in += 4 * TILE_COLS, y += stride) {
+        vf best[2];
+        vi index[2];
+        UNROLL
+        for (int j = 0; j < vectors; j++)
+            best[j] = vmax(pool_vector(in + j * VW, &index[j]), floor);
+        tile_store(y, best, w < safe ? width : n_cols, vectors);
+        if (!winner) continue;
+        uint8_t edge[TILE_COLS], *to = w < safe ? winner : edge;
+        UNROLL
+        for (int j = 0; j < vectors; j++) vbytes_store(to + j * VW, index[j]);
+        for (int c = 0; to == edge && c < n_cols; c++) winner[c] = edge[c];
+        winner += stride;
+    }
+}
+
+static void pool_windows(const float *in, int n_windows, int n_cols, int relu, float *y,
+                         uint8_t *winner, ptrdiff_t stride) {
+    const vf floor = relu ? vzero() : vset(-__builtin_inff());
+    if (n_cols > VW)
+        pool_strip(in, n_windows, n_cols, floor, y, winner, stride, 2);
+    else
+        pool_strip(in, n_windows, n_cols, floor, y, winner, stride, 1);
 }
 
 #ifndef vpick
