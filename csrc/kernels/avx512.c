@@ -26,8 +26,6 @@ typedef __m512 vf;
                                 _mm512_set1_epi32(q)),                                             \
         v)
 
-#define vbytes_store(p, v) _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8((__m512i)(v)))
-
 #define TILE_ROWS 12
 #define TALL_ROWS 12
 #define SUM_VECTORS 13
