@@ -105,20 +105,26 @@ static void conv_weight_dense(const mc_run *run, const mc_op *op, const mc_scrat
                               const float *image, const float *dy, const uint8_t *mask,
                               float *dweight) {
     const mc_kernels *k = run->net->kernels;
+    mc_live live = {.n = op->n_positions / 4, .position = op->positions};
+    if (op->fused_pool) live = mc_live_windows(op, image, s);
+    const int n_positions = op->fused_pool ? 4 * live.n : op->n_positions;
     for (int p = 0; p < op->n_panels; p++) {
         const int c0 = p * k->cols, n_cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
-        if (op->fused_pool)
-            k->unpool_windows(dy + c0, mask + c0, op->n_out, op->n_positions / 4, n_cols, s->tile);
-        for (int done = 0; done < op->n_positions; done += MC_DY_CHUNK) {
-            const int n =
-                op->n_positions - done < MC_DY_CHUNK ? op->n_positions - done : MC_DY_CHUNK;
+        for (int i = 0, end; op->fused_pool && i < live.n; i = end) {
+            const size_t at = (size_t)live.window[i] * (size_t)op->n_out + (size_t)c0;
+            end = mc_live_run(&live, i);
+            k->unpool_windows(dy + at, mask + at, op->n_out, end - i, n_cols,
+                              s->tile + (size_t)(4 * i * k->cols));
+        }
+        for (int done = 0; done < n_positions; done += MC_DY_CHUNK) {
+            const int n = n_positions - done < MC_DY_CHUNK ? n_positions - done : MC_DY_CHUNK;
             const float *panel = s->tile + (size_t)done * (size_t)k->cols;
             if (!op->fused_pool) {
                 pack_columns(dy + (size_t)done * (size_t)op->n_out, op->n_out, c0, n_cols, k->cols,
                              n, s->dy_panel);
                 panel = s->dy_panel;
             }
-            k->outer_panel(image, op->positions + done, n, op->taps, op->n_taps, panel,
+            k->outer_panel(image, live.position + done, n, op->taps, op->n_taps, panel,
                            dweight + c0, op->n_out, n_cols);
         }
     }

@@ -19,7 +19,14 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
         s->padded = mc_take_floats(arena, mc_size(op->padded) + MC_SLACK);
         s->dx_padded = mc_take_floats(arena, training ? mc_size(op->padded) : 0);
     }
-    if (op->fused_pool) s->tile = mc_take_floats(arena, (size_t)op->n_positions * cols);
+    if (op->fused_pool) {
+        const size_t places = (size_t)op->n_positions;
+        s->ink = mc_take(arena, mc_size(op->padded) + 64, 1);
+        s->ink_rows = mc_take(arena, (size_t)op->padded.height, sizeof(uint64_t));
+        s->live = mc_take(arena, places / 4 + 1, sizeof(int32_t));
+        s->live_places = mc_take(arena, places, sizeof(int32_t));
+        s->tile = mc_take_floats(arena, places * cols);
+    }
     if (!training) return;
     s->dy_panel = mc_take_floats(arena, MC_DY_CHUNK * cols);
     s->partial =
@@ -118,19 +125,85 @@ static void dense_forward(const mc_run *run, int index, const mc_values *v, int 
     }
 }
 
+/* noinline: pointers that share nothing are what lets the compiler use vectors. */
+static __attribute__((noinline)) void mark_ink(const float *restrict image, size_t n,
+                                               uint8_t *restrict ink) {
+    for (size_t i = 0; i < n; i++) ink[i] = image[i] != 0.0f;
+    memset(ink + n, 0, 64);
+}
+
+/* A bit for each pixel of a row, from bytes that are 0 or 1: the product brings eight of them side
+ * by side. */
+static uint64_t row_bits(const uint8_t *ink, int width) {
+    uint64_t bits = 0;
+    for (int x = 0; x < width; x += 8) {
+        uint64_t eight;
+        memcpy(&eight, ink + x, 8);
+        bits |= (eight * 0x0102040810204080u >> 56) << x;
+    }
+    return width < 64 ? bits & (((uint64_t)1 << width) - 1) : bits;
+}
+
+/* More than half of the windows of a digit are paper. Looked for in grey images at most 64 pixels
+ * wide, where it costs little. */
+mc_live mc_live_windows(const mc_op *op, const float *image, const mc_scratch *s) {
+    const int kh = op->layer.kernel_height, kw = op->layer.kernel_width;
+    const int width = op->padded.width, height = op->padded.height;
+    const int can = op->in.channels == 1 && width <= 64 && !op->needs_dx &&
+                    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+    int32_t *live = s->live;
+    int n = 0;
+    if (can) mark_ink(image, mc_size(op->padded), s->ink);
+    for (int y = 0; can && y < height; y++) s->ink_rows[y] = row_bits(s->ink + y * width, width);
+    for (int y = 0; y < op->out.height; y++) {
+        uint64_t rows = 0, seen = 0;
+        for (int k = 0; can && k <= kh; k++) rows |= s->ink_rows[2 * y + k];
+        for (int k = 0; k <= kw; k++) seen |= rows >> k;
+        for (int x = 0; x < op->out.width; x++) {
+            live[n] = y * op->out.width + x;
+            n += !can || (seen >> 2 * x & 1);
+        }
+    }
+    const mc_live all = {n, s->live, op->positions}, some = {n, s->live, s->live_places};
+    if (4 * n == op->n_positions) return all;
+    for (int i = 0; i < n; i++)
+        memcpy(s->live_places + 4 * i, op->positions + 4 * s->live[i], 4 * sizeof(int32_t));
+    return some;
+}
+
+/* One panel's columns of the pooled output: live windows from the tile, run by run. */
+static void pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, const float *tile,
+                      const float *bias, int cols, int relu, float *y, uint8_t *mask) {
+    const size_t n_out = (size_t)op->n_out;
+    float blank[MC_MAX_COLS];
+    for (int c = 0; c < cols; c++) blank[c] = relu && bias[c] < 0.0f ? 0.0f : bias[c];
+    for (int i = 0, w = 0, end = 0; w < op->n_positions / 4; i = end) {
+        const int first = i < live->n ? live->window[i] : op->n_positions / 4;
+        for (; w < first; w++) {
+            memcpy(y + (size_t)w * n_out, blank, (size_t)cols * sizeof(float));
+            if (mask) memset(mask + (size_t)w * n_out, 0, (size_t)cols);
+        }
+        if (i == live->n) return;
+        end = mc_live_run(live, i);
+        k->pool_windows(tile + (size_t)(4 * i * k->cols), end - i, cols, relu,
+                        y + (size_t)w * n_out, mask ? mask + (size_t)w * n_out : NULL, op->n_out);
+        w += end - i;
+    }
+}
+
 static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, const float *x,
                        int relu, float *y, uint8_t *mask) {
     const mc_kernels *k = run->net->kernels;
     const float *image = padded_input(op, x, s->padded);
+    const mc_live live = op->fused_pool ? mc_live_windows(op, image, s) : (mc_live){0};
     for (int p = 0; p < op->n_panels; p++) {
         const int c0 = p * k->cols, cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
         const float *panel = op->panels + (size_t)p * mc_panel_floats(run->net, op);
         if (op->fused_pool) {
             const int whole = (cols + k->lane - 1) / k->lane * k->lane;
-            k->dot_panel(image, op->positions, op->n_positions, op->taps, op->n_taps, panel, 0,
-                         s->tile, k->cols, whole);
-            k->pool_windows(s->tile, op->n_positions / 4, cols, relu, y + c0,
-                            mask ? mask + c0 : NULL, op->n_out);
+            k->dot_panel(image, live.position, 4 * live.n, op->taps, op->n_taps, panel, 0, s->tile,
+                         k->cols, whole);
+            pool_live(k, op, &live, s->tile, panel, cols, relu, y + c0, mask ? mask + c0 : NULL);
         } else {
             k->dot_panel(image, op->positions, op->n_positions, op->taps, op->n_taps, panel, relu,
                          y + c0, op->n_out, cols);

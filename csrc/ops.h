@@ -55,6 +55,10 @@ size_t mc_scratch_bytes(const mc_net *net, int training);
 /* Scratch of the op kinds; the same code counts and carves. */
 typedef struct {
     float *padded;         /* an input with its border */
+    uint8_t *ink;          /* (padded input + 64): which pixels are not zero */
+    uint64_t *ink_rows;    /* (padded height): the same, as bits */
+    int32_t *live;         /* (windows + 1) */
+    int32_t *live_places;  /* (n_positions) */
     float *tile;           /* (n_positions, cols) before pooling; also unpooled gradients */
     mc_term *terms;        /* lists for row_sum; of winners: (4, n_out) */
     float *back_padded;    /* an output gradient with its border */
@@ -78,6 +82,23 @@ static inline int mc_is_live(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return (bits << 1) != 0;
+}
+
+/* Windows of a pooled convolution that see anything but zeros. Of the others every output is the
+ * bias, and none has a part in the weights' gradient. */
+typedef struct {
+    int n;
+    const int32_t *window;   /* (n), ascending */
+    const int32_t *position; /* (4 n) */
+} mc_live;
+
+mc_live mc_live_windows(const mc_op *op, const float *image, const mc_scratch *s);
+
+/* The first of the live windows after i that does not lie next to the one before it. */
+static inline int mc_live_run(const mc_live *live, int i) {
+    do i++;
+    while (i < live->n && live->window[i] == live->window[i - 1] + 1);
+    return i;
 }
 
 /* The image inside a border of zeros. */

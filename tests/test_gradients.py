@@ -289,6 +289,41 @@ def test_first_convolutions(table, shape):
     check(problem(Case((*layers, Dense(3, "softmax")), (*size, channels), n)))
 
 
+PAPER = [(3, 32, "valid"), (5, 6, "valid"), (3, 5, "same"), (5, 40, "same"), (1, 3, "valid")]
+
+
+@pytest.mark.parametrize("size, filters, padding", PAPER)
+def test_windows_of_paper(table, size, filters, padding):
+    """Grey images only pass them over: a second channel of zeros may change nothing."""
+    rng = np.random.default_rng(size)
+    n, side = 5, 19
+    grey = rng.normal(size=(n, side, side, 1)).astype(np.float32)
+    grey *= rng.random(grey.shape) < 0.03
+    grey[0], grey[1, 4:9, 11:] = 0.0, 1.0
+    classes = np.arange(n, dtype=np.int32)
+    layers = [Conv2D(filters, size, padding, "relu"), MaxPool2D(2), Dense(n, "softmax")]
+    nets, outputs, gradients = [], [], []
+    for x in (grey, np.concatenate([grey, np.zeros_like(grey)], axis=3)):
+        config = [layer.config() for layer in named_layers(layers)]
+        net = _core.Network(x.shape[1:], config)
+        net.initialize(4)
+        taps = size * size * x.shape[3] * filters
+        if nets:  # the same weights, whatever those of the zeros are
+            kernel = net.parameters[:taps].reshape(-1, 2, filters)
+            kernel[:, 0] = nets[0].parameters[: taps // 2].reshape(-1, filters)
+            net.parameters[taps:] = nets[0].parameters[taps // 2 :]
+        else:
+            net.parameters[taps : taps + filters] = rng.normal(size=filters)  # the biases
+        trainer = _core.Trainer(net, batch_size=n, loss=SOFTMAX)
+        _, gradient = trainer.gradients(x.reshape(n, -1), classes, None)
+        first = gradient[:taps].reshape(-1, x.shape[3], filters)[:, 0]
+        gradients.append(np.concatenate([first.ravel(), gradient[taps:]]))
+        outputs.append(net.predict(x.reshape(n, -1), 1))
+        nets.append(net)
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-5, atol=1e-6)
+    assert relative_error(gradients[0], gradients[1]) < BOUND
+
+
 @pytest.mark.parametrize("shape", SHAPES[:8], ids=str)
 def test_depthwise_convolutions(table, shape):
     kernel, padding, size, channels, _, n = shape
