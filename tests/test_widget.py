@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "widget"
 DIST = ROOT / "mnistc" / "widget" / "dist"
 NODE = shutil.which("node")
-KB = 1024
+KB = 1000
 
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
 

@@ -27,8 +27,8 @@ DIST = Path(__file__).parent / "dist"
 DEFAULT_MODELS = ("cnn", "mlp")
 _SCRIPT = "mnistc.global.js"
 # As in src/model.ts.
-MAX_FILE = 1 << 22
-MAX_WORK = 40_000_000
+MAX_FILE = 1 << 21
+MAX_WORK = 20_000_000
 # The original's file names: a fully connected network, and a convolutional one.
 _DROP_INS = {"mlp": "mnist_widget.js", "cnn": "mnist_convolution_widget.js"}
 

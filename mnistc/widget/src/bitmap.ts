@@ -13,8 +13,7 @@ const SAMPLES = 8; // across a pixel
 /** Ink 0 to 1 whatever the colours, dark on light or light on dark: paper is along the border. */
 function extractInk(grey: ArrayLike<number>, width: number, height: number): Float32Array {
   const values = Array.from(grey);
-  const border = values.filter((_, i) =>
-    i < width || i % width == 0 || i % width == width - 1 || i >= width * (height - 1));
+  const border = values.filter((_, i) => i % width == 0 || i < width || i >= width * (height - 1));
   const paper = border.sort((a, b) => a - b)[border.length >> 1];
   const ink = values.reduce((a, b) => (Math.abs(b - paper) > Math.abs(a - paper) ? b : a), paper);
   want(Math.abs(ink - paper) >= CONTRAST, "no digit in it", RangeError);

@@ -1,5 +1,5 @@
 /** Elements without markup: nothing is ever parsed, so no text can become HTML. */
-const SVG = /^(svg|path|rect)$/;
+const SVG = /svg|path|rect/;
 
 type Elements = HTMLElementTagNameMap & Pick<SVGElementTagNameMap, "svg" | "path" | "rect">;
 
@@ -9,8 +9,7 @@ export function h<K extends keyof Elements>(
 ): Elements[K] {
   const space = SVG.test(tag) ? "2000/svg" : "1999/xhtml";
   const element = document.createElementNS("http://www.w3.org/" + space, tag);
-  for (const key of Object.keys(props)) {
-    const value = props[key];
+  for (const [key, value] of Object.entries(props)) {
     if (typeof value == "function") element.addEventListener(key, value as EventListener);
     else element.setAttribute(key, value as string);
   }

@@ -1,17 +1,18 @@
 /** <mnistc-digit>: a pad to draw on, and what a network reads in it. */
-import { bitmapToPixels } from "./bitmap.js";
-import { read, type Reading } from "./classify.js";
-import { h } from "./dom.js";
-import { corrections, keep, type Correction } from "./history.js";
-import { loadModel, type Model } from "./model.js";
-import { Pad, type Ink } from "./pad.js";
-import { readPicture } from "./picture.js";
-import { beside, embeddedModel, fetchModel } from "./registry.js";
-import { samples } from "./samples.js";
-import { fitStrokes, PIXELS, rasterize } from "./strokes.js";
+// In an order that compresses well.
 import { adoptStyle } from "./style.js";
 import { ENGLISH, fill, type Texts } from "./texts.js";
+import { readPicture } from "./picture.js";
+import { corrections, keep, type Correction } from "./history.js";
+import { h } from "./dom.js";
+import { samples } from "./samples.js";
+import { beside, embeddedModel, fetchModel } from "./registry.js";
 import { createView, type View } from "./view.js";
+import { fitStrokes, PIXELS, rasterize } from "./strokes.js";
+import { loadModel, type Model } from "./model.js";
+import { Pad, type Ink } from "./pad.js";
+import { read, type Reading } from "./classify.js";
+import { bitmapToPixels } from "./bitmap.js";
 
 // Importing this file where there is no page (server-side rendering) must not fail.
 const Base = (globalThis.HTMLElement || class {}) as typeof HTMLElement;
@@ -73,7 +74,7 @@ export class MnistDigit extends Base {
   set strokes(strokes: Ink) {
     try {
       fitStrokes(strokes, 1); // refuses whatever is no drawing, or too large a one
-      const ink = Array.from(strokes, (stroke) => Array.from(stroke, ([x, y]) => [x, y]));
+      const ink = Array.from(strokes, (stroke) => Array.from(stroke, (point) => [point[0], point[1]]));
       this._pad.finish();
       this._pad.put({ ink: ink.filter((stroke) => stroke.length) });
     } catch (error) {
@@ -268,13 +269,11 @@ export class MnistDigit extends Base {
   }
 
   _correct(label: number): void {
-    const reading = this._reading;
-    if (!reading) return;
+    if (!this._reading) return;
+    const { prediction, probabilities, pixels } = this._reading;
     const correction: Correction = {
-      label, prediction: reading.prediction, model: this._model!.name,
-      probabilities: reading.probabilities,
-      strokes: this.strokes,
-      pixels: Array.from(reading.pixels, (v) => Math.round(v * 255)),
+      label, prediction, probabilities, model: this._model!.name, strokes: this.strokes,
+      pixels: Array.from(pixels, (v) => Math.round(v * 255)),
     };
     if (!this._emit("correction", correction, true)) return;
     keep([...corrections(), correction]);
@@ -284,6 +283,6 @@ export class MnistDigit extends Base {
     fetch(url, {
       method: "POST", body: JSON.stringify(correction), credentials: "omit",
       headers: { "Content-Type": "application/json" },
-    }).catch((error) => this._emit("error", { message: String(error), error }));
+    }).catch((error) => this._fail(error));
   }
 }

@@ -1,8 +1,8 @@
 /** The classic script: window.mnistc, and the elements; an embedded model is appended to it. */
+import { MnistDigit } from "./element.js";
 import { bitmapToPixels } from "./bitmap.js";
 import { classify } from "./classify.js";
 import { define } from "./define.js";
-import { MnistDigit } from "./element.js";
 import { loadModel } from "./model.js";
 import { predict } from "./network.js";
 import { register, setBase } from "./registry.js";

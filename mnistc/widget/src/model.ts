@@ -45,11 +45,11 @@ export interface Model {
 /** What JSON.parse gives: nothing is known of it yet. */
 type Json = any;
 
-export const MAX_FILE = 1 << 22; // characters
+export const MAX_FILE = 1 << 21; // characters
 const MAX_MARKS = 1e5;
 const MAX_LAYERS = 100;
-const MAX_SIZE = 1 << 22; // weights, in one tensor and in all of them; values of an activation
-const MAX_WORK = 4e7; // multiply-adds of one prediction: some 50 ms
+const MAX_SIZE = 1 << 21; // weights, in one tensor and in all of them; values of an activation
+const MAX_WORK = 2e7; // multiply-adds of one prediction: some 30 ms
 const ACTIVATIONS = ["linear", "relu", "sigmoid", "tanh", "softmax"];
 /** As the bytes of any machine with a browser are: little-endian. */
 const TYPES: Json = { f32: Float32Array, f16: Uint16Array, i8: Int8Array };
@@ -89,24 +89,29 @@ function halfToFloat(half: number): number {
  * 43 in the order of ALPHABET, its two last ones and a second character for those below and above.
  * Gzip's codes of bytes suit it better than base64's pieces of six bits: a tenth is saved.
  */
-const ALPHABET = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).join("")
-  .replace(/["'<\\`]/g, "");
+const ALPHABET = String.fromCharCode(...Array(127).keys()).slice(32).replace(/["'<\\`]/g, "");
 
-function decodeAscii(text: string, count: number): number[] {
+function decodeAscii(text: string): number[] {
   const values: number[] = [];
-  let at = 0;
-  const next = () => ALPHABET.indexOf(text.charAt(at++) || "\n");
-  for (let i = 0; i < count; i++) {
-    const code = next(), far = code > 87 ? next() : 0;
-    values.push(code < 0 || far < 0 ? NaN : code < 88 ? code - 44 : code < 89 ? -45 - far : 44 + far);
+  let far = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = ALPHABET.indexOf(text[i]);
+    if (!far && code > 87) {
+      far = code;
+    } else {
+      values.push(code < 0 ? NaN : !far ? code - 44 : far < 89 ? -45 - code : 44 + code);
+      far = 0;
+    }
   }
-  return at == text.length ? values : [];
+  return values;
 }
 
 function decodeBase64(text: string, dtype: string): ArrayLike<number> {
   try {
-    const { buffer } = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-    const values = new TYPES[dtype](buffer);
+    // Plain loops: whatever calls a function for each of a million weights is felt.
+    const binary = atob(text), bytes = new Uint8Array(binary.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+    const values = new TYPES[dtype](bytes.buffer);
     return dtype == "f16" ? Array.from(values, halfToFloat) : values;
   } catch {
     return []; // no base64, or bytes left over
@@ -119,19 +124,21 @@ function readTensor(json: Json, where: string, room: number): Tensor {
   const shape = sizes(json.shape, where), count = product(shape);
   want(count <= room, where, `at most ${MAX_SIZE} weights in all`);
   want(/^(f32|f16|i8)$/.test(dtype), where, "dtype f32, f16 or i8", dtype);
-  const text = typeof data == "string", integer = dtype == "i8";
+  const integer = dtype == "i8";
   const values = encoding == "decimal" && Array.isArray(data) ? data
-    : encoding == "base64" && text ? decodeBase64(data, dtype)
-    : encoding == "ascii" && text && integer ? decodeAscii(data, count) : [];
+    : encoding == "base64" ? decodeBase64(data, dtype)
+    : encoding == "ascii" ? decodeAscii(data) : [];
   want(values.length == count, where, `${count} values, encoding decimal or base64`);
-  const floats = Float32Array.from(values, (v) =>
-    typeof v == "number" && (!integer || v == (v << 24) >> 24) ? v : NaN);
-  if (integer) {
-    const channels = shape[shape.length - 1];
-    want(Array.isArray(scale) && scale.length == channels && scale.every(Number.isFinite), where, `${channels} scales`);
-    for (let i = 0; i < count; i++) floats[i] *= Math.fround(scale[i % channels]);
+  const channels = integer ? shape[shape.length - 1] : 1, scales = integer ? scale : [1];
+  want(Array.isArray(scales) && scales.length == channels && scales.every(Number.isFinite),
+    where, `${channels} scales`);
+  const floats = new Float32Array(count);
+  for (let i = 0; i < count; i++) {
+    const v = values[i];
+    floats[i] = v * Math.fround(scales[i % channels]);
+    want(typeof v == "number" && (!integer || v == (v << 24) >> 24) && isFinite(floats[i]),
+      where, "finite numbers");
   }
-  want(floats.every(Number.isFinite), where, `finite numbers (${dtype})`);
   return { shape, data: floats };
 }
 
@@ -139,13 +146,13 @@ function readLayer(json: Json, index: number, input: Shape, tensors: Record<stri
   const where = `layers[${index}]`;
   want(isObject(json) && LAYERS.test(json.type), where, "a type of layer", json && json.type);
   const { type, activation = "linear", epsilon = 0 } = json;
-  const [height, width, channels] = input;
+  const channels = input[2];
   want(ACTIVATIONS.includes(activation), where, `an activation (${ACTIVATIONS})`, activation);
   want(epsilon >= 0, where, "an epsilon", epsilon);
-  let output = input, wanted = [channels], window = [1, 1], stride = 1, border = [0, 0];
+  const flat = /^(dense|flatten|global)/.test(type);
+  let wanted = [channels], window = [1, 1], stride = 1, border = [0, 0];
   if (type == "dense") {
     wanted = sizes([product(input), json.units], where);
-    output = [1, 1, json.units];
   } else if (/conv/.test(type)) {
     window = sizes(json.kernel_size, where);
     want(window.every((k) => k % 2), where, "an odd kernel_size", window);
@@ -154,20 +161,16 @@ function readLayer(json: Json, index: number, input: Shape, tensors: Record<stri
     if (padding == "same") border = window.map((k) => (k - 1) / 2);
     wanted = [...window, channels];
     if (type == "conv2d") wanted = sizes([...wanted, json.filters], where);
-    output = [0, 1].map((i) => input[i] + 2 * border[i] - window[i] + 1);
-    output.push(wanted[wanted.length - 1]);
   } else if (type == "max_pool2d") {
     const pool = json.pool_size;
     stride = json.strides || pool;
     window = sizes([pool, pool, stride], where).slice(0, 2);
-    output = [height, width].map((size) => Math.floor((size - pool) / stride) + 1);
-    output.push(channels);
-  } else if (type == "global_average_pool2d") {
-    output = [1, 1, channels];
   } else if (type == "flatten") {
-    output = [1, 1, product(input)];
+    wanted = [product(input)];
   }
-  sizes(output, where);
+  const [height, width] = window.map((size, i) =>
+    flat ? 1 : Math.floor((input[i] + 2 * border[i] - size) / stride) + 1);
+  const output = sizes([height, width, ...wanted.slice(-1)], where);
   const own = keysOf(type).map((key) => {
     const tensor = tensors[json[key]], shape = key == "weight" ? wanted : wanted.slice(-1);
     want(tensor && String(tensor.shape) == String(shape), where, `a ${key} of shape ${shape}`,
@@ -180,9 +183,10 @@ function readLayer(json: Json, index: number, input: Shape, tensors: Record<stri
   };
 }
 
-/** Multiply-adds (or comparisons) of one layer. */
-const work = ({ type, output, input, window }: Layer) => product(output) * product(window) *
-  (type == "conv2d" ? input[2] : type == "dense" ? product(input) : 1) + product(input);
+/** Multiply-adds of one layer, or what takes as long: a sigmoid is worth some 12. */
+const work = ({ type, activation, output, input, window }: Layer) => product(output) *
+  (product(window) * (type == "conv2d" ? input[2] : type == "dense" ? product(input) : 1) +
+    (/^(lin|rel)/.test(activation) ? 4 : 12)) + product(input);
 
 function parse(json: unknown): Json {
   const text = typeof json == "string";
@@ -199,14 +203,14 @@ function parse(json: unknown): Json {
 export function loadModel(json: unknown): Model {
   const file = parse(json), { labels, layers: specs, preprocessing = {}, name } = file;
   const inputShape = [28, 28, 1], given = file.input && file.input.shape;
-  want(String(given) == String(inputShape), "input", String(inputShape), given);
+  want(String(given) == "28,28,1", "input", "28,28,1", given);
   want(isObject(file.tensors), "tensors", "an object");
-  want(Array.isArray(specs) && specs.length && specs.length <= MAX_LAYERS, "layers",
-    `1 to ${MAX_LAYERS} layers`);
+  want(Array.isArray(specs) && specs.length <= MAX_LAYERS, "layers",
+    `up to ${MAX_LAYERS} layers`);
   const tensors: Record<string, Tensor> = Object.create(null);
   let parameters = 0;
-  for (const key of Object.keys(file.tensors)) {
-    tensors[key] = readTensor(file.tensors[key], `tensor ${key.slice(0, 40)}`, MAX_SIZE - parameters);
+  for (const [key, tensor] of Object.entries(file.tensors)) {
+    tensors[key] = readTensor(tensor, `tensor ${key.slice(0, 40)}`, MAX_SIZE - parameters);
     parameters += product(tensors[key].shape);
   }
   let shape = inputShape, total = 0;
@@ -220,9 +224,8 @@ export function loadModel(json: unknown): Model {
   want(Array.isArray(labels) && labels.length > 1 && labels.length <= 100 &&
     labels.every((label) => typeof label == "string" && label.length <= 40) &&
     String(shape) == `1,1,${labels.length}`, "labels", `${shape} short texts`);
-  const penWidth = preprocessing.pen_width === undefined ? PEN_WIDTH : preprocessing.pen_width;
-  want(preprocessing.id === undefined || preprocessing.id == "strokes-v1", "preprocessing",
-    "strokes-v1", preprocessing.id);
+  const { id = "strokes-v1", pen_width: penWidth = PEN_WIDTH } = preprocessing;
+  want(id == "strokes-v1", "preprocessing", "strokes-v1", id);
   want(penWidth > 0 && penWidth <= 10, "pen_width", "0 to 10", penWidth);
   return {
     name: String(name || "").slice(0, 80), labels, inputShape, penWidth: +penWidth, parameters, layers, tensors,

@@ -17,19 +17,10 @@ const UNIT = 1000; // of the SVG's view box, a pad's width
 const UNDO_LEVELS = 100;
 const TINY = 1 / 2000; // pad units: a pointer that rests adds nothing
 
-const distance = (a: number[], b: number[]) => Math.hypot(a[0] - b[0], a[1] - b[1]);
-
-/** Path data; points nearer than 1/320 of the pad to the last one make no difference on screen. */
-function pathData(ink: Ink): string {
-  return ink.map((stroke) => {
-    let last = stroke[0];
-    const points = stroke.filter((point, i) =>
-      (!i || i == stroke.length - 1 || distance(point, last) > 1 / 320) && (last = point));
-    // A dot gets some length: not every engine gives a path without any its round cap.
-    return "M" + points.map(([x, y]) => `${Math.round(x * UNIT)} ${Math.round(y * UNIT)}`).join("L") +
-      "h.1";
-  }).join("");
-}
+/** Path data. A dot gets some length: not every engine gives a path without any its round cap. */
+const pathData = (ink: Ink): string => ink.map((stroke) =>
+  "M" + stroke.map((point) => Math.round(point[0] * UNIT) + " " + Math.round(point[1] * UNIT))
+    .filter((text, i, all) => text != all[i - 1]).join("L") + "h.1").join("");
 
 export class Pad {
   readonly element: HTMLElement;
@@ -43,7 +34,6 @@ export class Pad {
   /** The stroke that is being drawn, if any: not on the page yet, but shown and read. */
   private _unfinished: Ink = [];
   private _pointer: number | null = null;
-  private _type = "";
   private _cell = [CELLS / 2, CELLS / 2];
 
   /** told(cell, down): the keyboard's pen moved. */
@@ -128,7 +118,8 @@ export class Pad {
   private _draw(points: number[][]): void {
     const [stroke = []] = this._unfinished, { length } = stroke;
     for (const point of points) {
-      if (!stroke.length || distance(point, stroke[stroke.length - 1]) > TINY) stroke.push(point);
+      const last = stroke[stroke.length - 1];
+      if (!last || Math.hypot(point[0] - last[0], point[1] - last[1]) > TINY) stroke.push(point);
     }
     if (stroke.length > length) this._preview([stroke]);
   }
@@ -143,14 +134,12 @@ export class Pad {
 
   private _down(e: PointerEvent): void {
     // A second finger or button draws nothing; but of two first ones, the former's end was lost.
-    const again = e.isPrimary && e.pointerType == this._type;
-    if (e.button || (this._pointer !== null && !again)) return;
+    if (e.button || (this._pointer !== null && !e.isPrimary)) return;
     e.preventDefault();
     this._pointer = null;
     this._leave();
     this.element.focus({ preventScroll: true });
     this._pointer = e.pointerId;
-    this._type = e.pointerType;
     if (e.isTrusted) this.element.setPointerCapture(e.pointerId);
     this._at([e]);
   }

@@ -37,7 +37,7 @@ export async function readPicture(file: Blob): Promise<Grey> {
   // Protection against fingerprinting gives noise or white; a few last bits do no harm.
   want(values.every((v, i) => i < width * height ||
     Math.abs(v - (Math.floor(i / width) - height) * PROOF) <= 5),
-  "the browser hides pictures from pages; draw instead");
+  "the browser hides pictures from pages");
   context.clearRect(0, height, width, PROOF);
   return { values: values.subarray(0, width * height), width, height, canvas };
 }

@@ -2,14 +2,14 @@
 const DIGITS = (
   "i5b99ibrivprrip9i5," +
   "ccj5j5jv," +
-  "abd6j5p9ofhnauauiuru," +
-  "a8h5o9mfghghnjppjvas," +
-  "h5dd9m9msm ldlw," +
-  "p6i6c6c6bgbgiepipqivas," +
+  "abj5ofhnauru," +
+  "a7h4pahhrlpvas," +
+  "h59msm ldlw," +
+  "p6c6bgiepipqas," +
   "m5fbalcsivprokhibn," +
-  "a6q6q6lhgv," +
-  "ihbcd6i5o7odihbnctivptpnih," +
-  "paj5c8bfhioepapaoklv"
+  "a6q6gv," +
+  "ihd6o7odbnctivptih," +
+  "paj5c8bfhioepaoklv"
 ).split(",");
 
 /** Chaikin's corner cutting: every side keeps its middle half. A point given twice is a corner. */

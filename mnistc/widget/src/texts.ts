@@ -1,7 +1,7 @@
 /** Every text of the element; {} stands for what is put in. */
 export const ENGLISH = {
   pad: "Drawing pad",
-  help: "Arrow keys move, space puts the pen down or up, backspace takes back.",
+  help: "Arrow keys move, space puts the pen down or up, backspace undoes.",
   empty: "Draw a digit",
   percent: "{}%",
   sure: "{} sure",

@@ -41,8 +41,8 @@ function keptView(texts: Texts, changed: () => void): Node[] {
   const kept = corrections();
   return kept.length ? [
     h("p", {}, fill(texts.kept, kept.length)),
-    ...Object.keys(FORMATS).map((type) => button(type, type.toUpperCase(), () => {
-      const href = URL.createObjectURL(new Blob(kept.map(FORMATS[type])));
+    ...Object.entries(FORMATS).map(([type, line]) => button(type, type.toUpperCase(), () => {
+      const href = URL.createObjectURL(new Blob(kept.map(line)));
       h("a", { href, download: `mnistc.${type}` }).click();
       setTimeout(() => URL.revokeObjectURL(href), 1e4);
     })),
@@ -171,7 +171,7 @@ export function createView(
         : now.sure ? fill(texts.sure, best) : fill(texts.unsure, labels[first], labels[second]);
       rows.forEach(({ row, bar, value }, i) => {
         row.className = now && i == first ? "top" : "";
-        bar.style.width = `${Math.min(values[i], 1) * 100}%`;
+        bar.style.width = `${values[i] * 100}%`;
         value.textContent = now ? percent(values[i]) : "";
       });
       paint(sees, SIZE, SIZE, (x, y) => (now ? now.pixels[y * SIZE + x] : 0));

@@ -2,7 +2,8 @@
  * Chromium, Firefox and WebKitGTK behind one small interface, with real input events.
  *
  * open(url) loads a page; run(code) evaluates an expression or an async function's body in it;
- * draw(points, type) drags a mouse or a finger through viewport coordinates; press(keys) types.
+ * draw(points, type) drags a mouse, a finger or a pen (one of `pointers`) through viewport
+ * coordinates; press(keys) types.
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -58,7 +59,8 @@ class Puppet {
         "network.captive-portal-service.enabled": false,
         "network.connectivity-service.enabled": false, ...prefs },
     });
-    return Object.assign(new Puppet(), { name, browser, profile, errors: [], hasTouch: true });
+    return Object.assign(new Puppet(), { name, browser, profile, errors: [],
+      pointers: ["mouse", "touch"] });
   }
 
   async open(url, { width = 800, height = 700, scale = 1, media = [] } = {}) {
@@ -124,7 +126,8 @@ class WebKit {
       WEBKIT_FORCE_SANDBOX: "0", LIBGL_ALWAYS_SOFTWARE: "1", NO_AT_BRIDGE: "1",
     } });
     const self = Object.assign(new WebKit(), { name: "webkit", server, driver, home, errors: [],
-      base: `http://127.0.0.1:${port}`, hasTouch: false });
+      base: `http://127.0.0.1:${port}`,
+      pointers: ["mouse", "pen"] }); // touch is taken for a mouse there
     for (let tries = 0; ; tries++) {
       try {
         const { sessionId } = await self.call("POST", "/session", { capabilities: { alwaysMatch: {
@@ -160,12 +163,12 @@ class WebKit {
     return result.value;
   }
 
-  async draw(points) {
+  async draw(points, type = "mouse") {
     const move = ([x, y]) =>
       ({ type: "pointerMove", duration: 0, x: Math.round(x), y: Math.round(y) });
     const [first, ...rest] = points;
     await this.call("POST", `${this.session}/actions`, { actions: [{
-      type: "pointer", id: "mouse", parameters: { pointerType: "mouse" }, actions: [
+      type: "pointer", id: type, parameters: { pointerType: type }, actions: [
         move(first), { type: "pointerDown", button: 0 }, ...rest.map(move),
         { type: "pointerUp", button: 0 }],
     }] });

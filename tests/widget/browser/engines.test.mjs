@@ -99,12 +99,14 @@ for (const name of ["chromium", "firefox", "webkit"]) {
       site.close();
     });
 
-    test("ten digits drawn by mouse and finger are read", async () => {
+    test("ten digits drawn by mouse and by finger or pen are read", async () => {
       await open("/one.html");
       await browser.run(READY);
       const samples = await browser.run("mnistc.samples()"), [left, top, width, height] = await pad();
-      for (const type of browser.hasTouch ? ["mouse", "touch"] : ["mouse"]) {
+      for (const type of browser.pointers) {
         const read = [];
+        await browser.run(`d.addEventListener("pointerdown", (e) => (window.type = e.pointerType),
+          { once: true })`);
         for (const strokes of samples) {
           await browser.run("d.clear()");
           for (const stroke of strokes) {
@@ -114,6 +116,7 @@ for (const name of ["chromium", "firefox", "webkit"]) {
           read.push(await browser.run("d.prediction"));
         }
         assert.deepEqual(read, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], type);
+        assert.equal(await browser.run("window.type"), type);
       }
       noErrors();
     });
