@@ -2,8 +2,8 @@
  * Chromium, Firefox and WebKitGTK behind one small interface, with real input events.
  *
  * open(url) loads a page; run(code) evaluates an expression or an async function's body in it;
- * draw(points, type) drags a mouse, a finger or a pen (one of `pointers`) through viewport
- * coordinates; press(keys) types.
+ * draw(points, type) drags a mouse or a finger (one of `pointers`) through viewport coordinates;
+ * press(keys) types.
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -127,7 +127,8 @@ class WebKit {
     } });
     const self = Object.assign(new WebKit(), { name: "webkit", server, driver, home, errors: [],
       base: `http://127.0.0.1:${port}`,
-      pointers: ["mouse", "pen"] }); // touch is taken for a mouse there
+      // It makes a mouse of a finger, and of a pen too, except where the pen moves.
+      pointers: ["mouse"] });
     for (let tries = 0; ; tries++) {
       try {
         const { sessionId } = await self.call("POST", "/session", { capabilities: { alwaysMatch: {

@@ -99,7 +99,7 @@ for (const name of ["chromium", "firefox", "webkit"]) {
       site.close();
     });
 
-    test("ten digits drawn by mouse and by finger or pen are read", async () => {
+    test("ten digits drawn by mouse and finger are read", async () => {
       await open("/one.html");
       await browser.run(READY);
       const samples = await browser.run("mnistc.samples()"), [left, top, width, height] = await pad();
