@@ -159,6 +159,11 @@ test("a model that would take forever is refused", () => {
     { type: "dense", units: 10 },
   ];
   assert.throws(() => loadModel(randomModel(slow)), /multiply-adds/);
+  const wide = { type: "conv2d", filters: 500, kernel_size: [1, 1] };
+  const layers = (activation) => [wide, ...Array(6).fill({ type: "activation", activation }),
+    { type: "global_average_pool2d" }, { type: "dense", units: 10 }];
+  assert.ok(loadModel(randomModel(layers("relu"))));
+  assert.throws(() => loadModel(randomModel(layers("tanh"))), /multiply-adds/);
   assert.throws(() => loadModel(" ".repeat(1 << 24)), /characters/);
 });
 
