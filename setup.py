@@ -14,6 +14,7 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 X86 = platform.machine().lower() in {"x86_64", "amd64"} and "arm64" not in os.environ.get(
     "ARCHFLAGS", ""
@@ -29,6 +30,7 @@ SOURCES = {
         "trainer.c",
         "train.c",
         "mlp.c",
+        "bf16.c",
         "norm.c",
         "optim.c",
         "threads.c",
@@ -39,6 +41,7 @@ SOURCES = {
         "kernels/baseline.c",
         "kernels/avx2.c",
         "kernels/avx512.c",
+        "kernels/amx.c",
         "kernels/neon.c",
     ],
     "_strokes": ["strokes.c"],
@@ -48,7 +51,19 @@ SOURCES = {
 KERNEL_FLAGS = {
     "kernels/avx2.c": ["-mavx2", "-mfma"],
     "kernels/avx512.c": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
+    "kernels/amx.c": [
+        "-mavx512f",
+        "-mavx512bw",
+        "-mavx512dq",
+        "-mavx512vl",
+        "-mfma",
+        "-mavx512bf16",
+        "-mamx-tile",
+        "-mamx-bf16",
+    ],
 }
+# A compiler that does not know their flags leaves these empty, and their tables out.
+OPTIONAL = {"kernels/amx.c"}
 
 # No -march=native and no -ffast-math: a result may depend on the kernel table, never on the
 # machine that built the wheel. Contraction is written out (FMA intrinsics), so it is off here.
@@ -63,12 +78,25 @@ COMMON_FLAGS += os.environ.get("MNISTC_CFLAGS", "").split()
 class BuildExt(build_ext):
     """Compile the kernel files one by one, each with its own flags."""
 
+    def accepts(self, flags: list[str]) -> bool:
+        """Whether the compiler knows these flags."""
+        source = Path(self.build_temp) / "empty.c"
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_text("int mc_empty;\n")
+        try:
+            self.compiler.compile([str(source)], output_dir=self.build_temp, extra_postargs=flags)
+        except CompileError:
+            return False
+        return True
+
     def build_extension(self, ext: Extension) -> None:
         kernels = [s for s in ext.sources if "kernels" in Path(s).parts]
         ext.sources = [s for s in ext.sources if s not in kernels]
         for source in kernels:
             name = Path(source).relative_to("csrc").as_posix()
             flags = KERNEL_FLAGS.get(name, []) if X86 else []
+            if name in OPTIONAL and not self.accepts(flags):
+                flags = []
             ext.extra_objects += self.compiler.compile(
                 [source],
                 output_dir=self.build_temp,

@@ -96,7 +96,9 @@ static void dense_backward(const mc_run *run, int index, const mc_values *v) {
     column_sums(net->kernels, v->dy, v->n, op->n_out, s.partial, v->dbias);
     for (int p = 0; p < op->n_panels; p++)
         mc_dense_outer(net, op, v->x, v->dy, v->n, 0, op->n_taps, p, v->dweight, s.dy_panel);
-    if (v->dx)
+    if (v->dx && run->bf16)
+        mc_bf16_dense_dx(run, index, v, 0, mc_back_parts(net, op));
+    else if (v->dx)
         mc_dense_rows(net, v->dy, op->out_size, op->back_taps, op->n_back_taps, run->back[index], 0,
                       mc_back_parts(net, op), (int)op->in_size, 0, v->n, v->dx);
 }
@@ -219,6 +221,10 @@ static void conv_backward(const mc_run *run, int index, const mc_values *v, size
     }
     conv_weight_dense(run, op, &s, image, dy, NULL, v->dweight);
     if (!dx) return;
+    if (run->bf16) {
+        mc_bf16_conv_dx(run, index, dy, dx);
+        return;
+    }
     const mc_shape shape = {op->conv_height, op->conv_width, op->n_out};
     const float *gradient = dy;
     if (op->back_pad_height || op->back_pad_width) {

@@ -5,7 +5,8 @@
  *   baseline  anything (SSE2 is part of x86-64)      -
  *   avx2      AVX, AVX2, FMA                         saves XMM and YMM (XCR0 bits 1, 2)
  *   avx512    avx2 + AVX512 F, BW, DQ, VL            and opmask, ZMM (bits 5, 6, 7)
- *   neon      arm64                                  -
+ *   amx       avx512 + AMX TILE, BF16 + AVX512 BF16  and tiles (bits 17, 18), which Linux gives to
+ * a process that asks for them neon      arm64                                  -
  *
  * CPUID alone is not enough: a virtual machine may show AVX2 while its kernel does not save the
  * registers.
@@ -14,25 +15,59 @@
 
 #include "kernels/kernels.h"
 
-enum { AVX = 1, AVX2 = 2, FMA = 4, AVX512 = 8, OS_YMM = 16, OS_ZMM = 32 };
+enum {
+    AVX = 1,
+    AVX2 = 2,
+    FMA = 4,
+    AVX512 = 8,
+    AVX512_BF16 = 16,
+    AMX_BF16 = 32,
+    OS_YMM = 64,
+    OS_ZMM = 128,
+    OS_TILES = 256,
+    NEEDS_AVX2 = AVX | AVX2 | FMA | OS_YMM,
+    NEEDS_AVX512 = NEEDS_AVX2 | AVX512 | OS_ZMM,
+    NEEDS_AMX = NEEDS_AVX512 | AVX512_BF16 | AMX_BF16 | OS_TILES
+};
 
 static const struct {
     const char *name;
     int bit;
-} features[] = {{"avx", AVX},       {"avx2", AVX2},     {"fma", FMA},
-                {"avx512", AVX512}, {"os_ymm", OS_YMM}, {"os_zmm", OS_ZMM}};
+} features[] = {{"avx", AVX},
+                {"avx2", AVX2},
+                {"fma", FMA},
+                {"avx512", AVX512},
+                {"avx512_bf16", AVX512_BF16},
+                {"amx_bf16", AMX_BF16},
+                {"os_ymm", OS_YMM},
+                {"os_zmm", OS_ZMM},
+                {"os_tiles", OS_TILES}};
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Linux keeps tiles from a process until it asks; threads made later, and children, have them. */
+static int may_use_tiles(void) {
+    const long request = 0x1023, tile_data = 18; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+    return syscall(SYS_arch_prctl, request, tile_data) == 0;
+}
+#else
+static int may_use_tiles(void) {
+    return 0;
+}
+#endif
 
 static int detect(void) {
-    unsigned a, b, c, d;
+    enum { BIT_AMX_BF16 = 1 << 22, BIT_AMX_TILE = 1 << 24, BIT_AVX512_BF16 = 1 << 5 };
+    unsigned a, b, c, d, low = 0, high = 0;
     int found = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
     if (c & bit_AVX) found |= AVX;
     if (c & bit_FMA) found |= FMA;
     if (c & bit_OSXSAVE) {
-        unsigned low, high;
         __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
         if ((low & 0x06) == 0x06) found |= OS_YMM;
         if ((low & 0xe6) == 0xe6) found |= OS_ZMM;
@@ -41,7 +76,10 @@ static int detect(void) {
         const unsigned wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
         if (b & bit_AVX2) found |= AVX2;
         if ((b & wanted) == wanted) found |= AVX512;
+        if (d & BIT_AMX_BF16 && d & BIT_AMX_TILE) found |= AMX_BF16;
     }
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && a & BIT_AVX512_BF16) found |= AVX512_BF16;
+    if (found & AMX_BF16 && (low & 0x60000) == 0x60000 && may_use_tiles()) found |= OS_TILES;
     return found;
 }
 #else
@@ -54,11 +92,10 @@ static const struct {
     const mc_kernels *table;
     int needs;
 } tables[] = {
-    {&mc_kernels_ref, 0},
-    {&mc_kernels_baseline, 0},
+    {&mc_kernels_ref, 0},           {&mc_kernels_baseline, 0},
 #if defined(__x86_64__)
-    {&mc_kernels_avx2, AVX | AVX2 | FMA | OS_YMM},
-    {&mc_kernels_avx512, AVX | AVX2 | FMA | OS_YMM | AVX512 | OS_ZMM},
+    {&mc_kernels_avx2, NEEDS_AVX2}, {&mc_kernels_avx512, NEEDS_AVX512},
+    {&mc_kernels_amx, NEEDS_AMX},
 #elif defined(__aarch64__)
     {&mc_kernels_neon, 0},
 #endif
@@ -70,7 +107,8 @@ int mc_kernels_available(const mc_kernels **out, int most) {
     const int found = detect();
     int n = 0;
     for (int i = 0; i < N_TABLES && n < most; i++)
-        if ((found & tables[i].needs) == tables[i].needs) out[n++] = tables[i].table;
+        if (tables[i].table->name && (found & tables[i].needs) == tables[i].needs)
+            out[n++] = tables[i].table;
     return n;
 }
 

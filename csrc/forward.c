@@ -114,7 +114,9 @@ static int prefers_sparse(const mc_op *op, int index, const mc_values *v) {
 static void dense_forward(const mc_run *run, int index, const mc_values *v, int relu) {
     const mc_net *net = run->net;
     const mc_op *op = &net->ops[index];
-    if (prefers_sparse(op, index, v)) {
+    if (run->bf16) {
+        mc_bf16_dense(run, index, v, 0, op->n_panels, relu);
+    } else if (prefers_sparse(op, index, v)) {
         const mc_scratch s = mc_scratch_of(run, op);
         for (int i = 0; i < v->n; i++)
             dense_sparse(net, op, v->x + (size_t)i * op->in_size, &s, relu,
@@ -301,6 +303,7 @@ void mc_op_forward(const mc_run *run, int index, const mc_values *v, int raw) {
     mc_scratch s = {0};
     if (type == MC_CONV2D || type == MC_DEPTHWISE_CONV2D) s = mc_scratch_of(run, op);
     if (type == MC_DENSE) dense_forward(run, index, v, relu);
+    if (type == MC_CONV2D && run->bf16) mc_bf16_conv(run, index, v, relu);
     if (type == MC_BATCH_NORM) norm_forward(run, index, v, relu);
     if (type == MC_DROPOUT) dropout_forward(run, index, v);
     if (type == MC_FLATTEN || type == MC_ACTIVATION)
@@ -309,7 +312,7 @@ void mc_op_forward(const mc_run *run, int index, const mc_values *v, int raw) {
         const float *x = v->x + i * in;
         float *y = v->y + i * out;
         uint8_t *mask = v->mask ? v->mask + i * op->mask_size : NULL;
-        if (type == MC_CONV2D) conv_image(run, op, &s, x, relu, y, mask);
+        if (type == MC_CONV2D && !run->bf16) conv_image(run, op, &s, x, relu, y, mask);
         if (type == MC_DEPTHWISE_CONV2D) depthwise_image(run, op, &s, x, y);
         if (type == MC_MAX_POOL2D) pool_image(op, x, y, mask);
         if (type == MC_GLOBAL_AVERAGE_POOL2D) average_image(op, x, y);

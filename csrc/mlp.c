@@ -69,7 +69,8 @@ static int first_op(const mc_net *net) {
 
 int mc_mlp_fits(const mc_net *net, const mc_train_spec *spec) {
     if (spec->optimizer != MC_SGD || spec->momentum > 0.0f || spec->clip_norm > 0.0f ||
-        spec->ema_decay > 0.0f || spec->batch_size > MLP_MOST_BATCH)
+        spec->ema_decay > 0.0f || spec->precision != MC_FLOAT32 ||
+        spec->batch_size > MLP_MOST_BATCH)
         return 0;
     const int first = first_op(net);
     if (net->n_ops - first < 2) return 0;

@@ -45,6 +45,9 @@ typedef enum {
 
 typedef enum { MC_SGD, MC_ADAM, MC_ADAMW } mc_optimizer;
 
+/* MC_BF16: operands of matrix products rounded to bf16, sums and weights float32; see bf16.c. */
+typedef enum { MC_FLOAT32, MC_BF16 } mc_precision;
+
 typedef struct {
     int height, width, channels;
 } mc_shape;
@@ -118,6 +121,7 @@ typedef struct {
     uint64_t seed;
     int use_augment;
     mc_augment augment;
+    mc_precision precision;
     int scratch_fill; /* -1, or a byte that scratch memory is filled with (a test of hygiene) */
 } mc_train_spec;
 

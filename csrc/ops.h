@@ -10,6 +10,11 @@ typedef struct {
     float *a, *b, *c; /* see norm_gradient in kernels.h */
 } mc_norm;
 
+/* Rounded weights of one op, see pack_bf16 in kernels.h. */
+typedef struct {
+    float *panels, *back;
+} mc_bf16;
+
 /* What a walk over the ops carries along; one per thread. */
 typedef struct {
     const mc_net *net;
@@ -18,6 +23,8 @@ typedef struct {
     const mc_norm *norms; /* one per op; training only */
     float *const *back;   /* packed weights of the input gradients, one per op; training only */
     char *scratch;        /* mc_scratch_bytes(), this thread's */
+    const mc_bf16 *bf16;  /* one per op; NULL: products in float32 */
+    char *bf16_scratch;   /* mc_bf16_scratch_bytes(), this thread's */
 } mc_run;
 
 /* Values of the n images that an op sees. */
@@ -49,6 +56,19 @@ void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const fl
 size_t mc_back_floats(const mc_net *net, const mc_op *op);
 int mc_back_parts(const mc_net *net, const mc_op *op);
 void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back);
+
+/* bf16.c: the same products of rounded operands. */
+enum { MC_BF16_GROUP = 8 }; /* panels of a wide dense layer that one task takes */
+size_t mc_bf16_scratch_bytes(const mc_net *net);
+size_t mc_bf16_panel_floats(const mc_net *net, int n_taps);
+void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *weights);
+void mc_bf16_pack_back(const mc_net *net, const mc_op *op, int part, const float *back,
+                       const mc_bf16 *weights);
+void mc_bf16_dense(const mc_run *run, int op, const mc_values *v, int first_panel, int last_panel,
+                   int relu);
+void mc_bf16_dense_dx(const mc_run *run, int op, const mc_values *v, int first_part, int last_part);
+void mc_bf16_conv(const mc_run *run, int op, const mc_values *v, int relu);
+void mc_bf16_conv_dx(const mc_run *run, int op, const float *dy, float *dx);
 
 size_t mc_scratch_bytes(const mc_net *net, int training);
 

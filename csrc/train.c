@@ -227,25 +227,49 @@ static int block_rows(const mc_step_context *c, int block) {
     return c->m - first < MC_DENSE_ROWS ? c->m - first : MC_DENSE_ROWS;
 }
 
+/* Panels that one task takes: products in bf16 round and gather their inputs for all of them. */
+static int group_panels(const mc_step_context *c) {
+    return c->t->bf16 ? MC_BF16_GROUP : 1;
+}
+
+static int panel_groups(const mc_step_context *c, int n_panels) {
+    return (n_panels + group_panels(c) - 1) / group_panels(c);
+}
+
+static int group_end(const mc_step_context *c, int first, int n_panels) {
+    const int end = first + group_panels(c);
+    return end < n_panels ? end : n_panels;
+}
+
 static void wide_forward(void *context, int task, int thread) {
-    (void)thread;
     const mc_step_context *c = context;
-    const int i = c->stage->first, block = task % row_blocks(c), panel = task / row_blocks(c);
+    const int i = c->stage->first, block = task % row_blocks(c);
+    const int panel = task / row_blocks(c) * group_panels(c);
     const mc_op *op = &c->t->net->ops[i];
+    const int end = group_end(c, panel, op->n_panels);
     const mc_values v = values_of(c->t, i, block * MC_DENSE_ROWS, 0, block_rows(c, block));
     const int relu = !is_raw(c->t, i) && op->layer.activation == MC_RELU;
-    mc_dense_rows(c->t->net, v.x, op->in_size, op->taps, op->n_taps, op->panels, panel, panel + 1,
-                  op->n_out, relu, v.n, v.y);
+    const mc_run run = mc_run_of(c->t, thread);
+    if (run.bf16)
+        mc_bf16_dense(&run, i, &v, panel, end, relu);
+    else
+        mc_dense_rows(c->t->net, v.x, op->in_size, op->taps, op->n_taps, op->panels, panel, end,
+                      op->n_out, relu, v.n, v.y);
 }
 
 static void wide_input_gradient(void *context, int task, int thread) {
-    (void)thread;
     const mc_step_context *c = context;
-    const int i = c->stage->first, block = task % row_blocks(c), part = task / row_blocks(c);
+    const int i = c->stage->first, block = task % row_blocks(c);
+    const int part = task / row_blocks(c) * group_panels(c);
     const mc_op *op = &c->t->net->ops[i];
+    const int end = group_end(c, part, mc_back_parts(c->t->net, op));
     const mc_values v = values_of(c->t, i, block * MC_DENSE_ROWS, 0, block_rows(c, block));
-    mc_dense_rows(c->t->net, v.dy, op->out_size, op->back_taps, op->n_back_taps, c->t->back[i],
-                  part, part + 1, (int)op->in_size, 0, v.n, v.dx);
+    const mc_run run = mc_run_of(c->t, thread);
+    if (run.bf16)
+        mc_bf16_dense_dx(&run, i, &v, part, end);
+    else
+        mc_dense_rows(c->t->net, v.dy, op->out_size, op->back_taps, op->n_back_taps, c->t->back[i],
+                      part, end, (int)op->in_size, 0, v.n, v.dx);
 }
 
 static void wide_weight_gradient(void *context, int task, int thread) {
@@ -275,7 +299,7 @@ static void forward_wide_stage(mc_step_context *c) {
     const int i = c->stage->first;
     const mc_op *op = &t->net->ops[i];
     if (i == 0) mc_parallel(c->n_threads, t->n_lanes, load_lane, c);
-    mc_parallel(c->n_threads, op->n_panels * row_blocks(c), wide_forward, c);
+    mc_parallel(c->n_threads, panel_groups(c, op->n_panels) * row_blocks(c), wide_forward, c);
     if (!is_raw(t, i) && op->layer.activation != MC_LINEAR && op->layer.activation != MC_RELU)
         mc_parallel(c->n_threads, t->n_lanes, activate_lane, c);
     if (mc_is_norm(t->net, i + 1))
@@ -300,8 +324,8 @@ static void backward_wide_stage(mc_step_context *c) {
     const int tap_blocks = (op->n_taps + WIDE_TAPS - 1) / WIDE_TAPS;
     mc_parallel(c->n_threads, tap_blocks * op->n_panels, wide_weight_gradient, c);
     if (op->needs_dx)
-        mc_parallel(c->n_threads, mc_back_parts(t->net, op) * row_blocks(c), wide_input_gradient,
-                    c);
+        mc_parallel(c->n_threads, panel_groups(c, mc_back_parts(t->net, op)) * row_blocks(c),
+                    wide_input_gradient, c);
 }
 
 /* ---- one step ---- */
@@ -315,11 +339,14 @@ static void pack_task(void *context, int task, int thread) {
         const int back = op->needs_dx ? mc_back_parts(t->net, op) : 0;
         if (task < op->n_panels) {
             mc_pack_panels(t->net, op, task, task + 1);
+            if (t->bf16) mc_bf16_pack(t->net, op, task, &t->bf16[i]);
             return;
         }
         task -= op->n_panels;
         if (task < back) {
             mc_pack_back(t->net, op, task, t->back[i]);
+            if (t->bf16 && !op->fused_pool)
+                mc_bf16_pack_back(t->net, op, task, t->back[i], &t->bf16[i]);
             return;
         }
         task -= back;

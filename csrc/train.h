@@ -59,6 +59,9 @@ struct mc_trainer {
     int64_t *position;  /* of the minibatch: index of each image in the data */
     char *scratch;
     size_t scratch_bytes;
+    mc_bf16 *bf16; /* one per op; NULL: float32 */
+    char *bf16_scratch;
+    size_t bf16_scratch_bytes;
     mc_mlp *mlp; /* NULL unless mc_mlp_fits */
 };
 
@@ -97,7 +100,10 @@ static inline mc_run mc_run_of(const mc_trainer *t, int thread) {
                     .step = (uint64_t)t->step,
                     .norms = t->norms,
                     .back = t->back,
-                    .scratch = t->scratch + (size_t)thread * t->scratch_bytes};
+                    .scratch = t->scratch + (size_t)thread * t->scratch_bytes,
+                    .bf16 = t->bf16,
+                    .bf16_scratch =
+                        t->bf16 ? t->bf16_scratch + (size_t)thread * t->bf16_scratch_bytes : NULL};
 }
 
 /* Does a normalisation come at op i? It wants statistics of what the op before it makes. */

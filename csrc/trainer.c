@@ -48,8 +48,8 @@ static mc_status check_spec(const mc_train_spec *s) {
         in_range(s->beta_1, 0.0f, 0.999999f) && in_range(s->beta_2, 0.0f, 0.9999999f) &&
         in_range(s->epsilon, 0.0f, 1.0f) && in_range(s->weight_decay, 0.0f, 1e6f) &&
         in_range(s->clip_norm, 0.0f, 1e30f) && in_range(s->ema_decay, 0.0f, 0.9999999f) &&
-        s->optimizer >= MC_SGD && s->optimizer <= MC_ADAMW &&
-        (!s->use_augment || !mc_augment_check(&s->augment, NULL, NULL));
+        (s->precision == MC_FLOAT32 || s->precision == MC_BF16) && s->optimizer >= MC_SGD &&
+        s->optimizer <= MC_ADAMW && (!s->use_augment || !mc_augment_check(&s->augment, NULL, NULL));
     return good ? MC_OK : MC_BAD_ARGUMENT;
 }
 
@@ -102,6 +102,23 @@ static void lay_out_values(mc_trainer *t, mc_arena *arena) {
     }
 }
 
+static void lay_out_bf16(mc_trainer *t, mc_arena *arena) {
+    const mc_net *net = t->net;
+    t->bf16 = mc_take(arena, (size_t)net->n_ops, sizeof(mc_bf16));
+    t->bf16_scratch = mc_take(arena, (size_t)t->n_lanes, t->bf16_scratch_bytes);
+    for (int i = 0; i < net->n_ops; i++) {
+        const mc_op *op = &net->ops[i];
+        const int matrix = mc_has_matrix(op), back = op->needs_dx && !op->fused_pool;
+        const size_t panels = matrix ? (size_t)op->n_panels : 0;
+        const size_t parts = back ? (size_t)mc_back_parts(net, op) : 0;
+        const size_t size = sizeof(float);
+        const mc_bf16 weights = {
+            mc_take(arena, panels, mc_bf16_panel_floats(net, op->n_taps) * size),
+            mc_take(arena, parts, mc_bf16_panel_floats(net, op->n_back_taps) * size)};
+        if (arena->base) t->bf16[i] = weights;
+    }
+}
+
 static void lay_out(mc_trainer *t, mc_arena *arena) {
     const mc_net *net = t->net;
     const size_t ops = (size_t)net->n_ops, batch = (size_t)t->spec.batch_size;
@@ -133,6 +150,7 @@ static void lay_out(mc_trainer *t, mc_arena *arena) {
     t->targets = mc_take(arena, batch, net->n_outputs * sizeof(float));
     t->scratch = mc_take(arena, lanes, t->scratch_bytes);
     lay_out_values(t, arena);
+    if (t->spec.precision == MC_BF16) lay_out_bf16(t, arena);
     if (mc_mlp_fits(net, &t->spec)) t->mlp = mc_mlp_lay_out(net, &t->spec, arena);
 }
 
@@ -187,6 +205,7 @@ mc_status mc_trainer_create(mc_trainer **out, mc_net *net, const mc_train_spec *
         mc_keeps_minibatch(net, draft.n_stages) ? spec->batch_size : draft.n_lanes * draft.slice;
     draft.n_blocks = mc_plan_blocks(&draft, NULL);
     draft.scratch_bytes = scratch_bytes(net, spec);
+    if (spec->precision == MC_BF16) draft.bf16_scratch_bytes = mc_bf16_scratch_bytes(net);
     mc_arena arena = {0};
     mc_take(&arena, 1, sizeof draft);
     lay_out(&draft, &arena);

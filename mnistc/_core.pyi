@@ -8,7 +8,7 @@ import numpy.typing as npt
 F32 = npt.NDArray[np.float32]
 
 def kernels() -> str:
-    """Name of the active kernel table: ref, baseline, avx2, avx512 or neon."""
+    """Name of the active kernel table: ref, baseline, avx2, avx512, amx or neon."""
 
 def available_kernels() -> list[str]:
     """Tables that this machine (CPU and OS) can run, slowest first."""

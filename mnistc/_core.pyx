@@ -67,6 +67,7 @@ cdef extern from "mnistc.h" nogil:
         uint64_t seed
         int use_augment
         mc_augment augment
+        int precision
         int scratch_fill
     ctypedef struct mc_train_data:
         const void *x
@@ -136,6 +137,7 @@ cdef dict ACTIVATIONS = {name: i for i, name in enumerate((
 cdef dict LOSSES = {name: i for i, name in enumerate((
     "softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error"))}
 cdef dict OPTIMIZERS = {"sgd": 0, "adam": 1, "adamw": 2}
+cdef dict PRECISIONS = {"float32": 0, "bf16": 1}
 
 cdef const mc_kernels *active = NULL
 
@@ -450,9 +452,8 @@ cdef class Trainer:
                   bint nesterov=False, float beta_1=0.9, float beta_2=0.999, float epsilon=1e-7,
                   float weight_decay=0.0, float clip_norm=0.0, float ema_decay=0.0,
                   uint64_t seed=0, augment=None, str precision="float32", int scratch_fill=-1):
-        if precision != "float32":
-            raise ValueError(f"precision must be float32 with the {network.kernels} kernels, "
-                             f"got {precision!r}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         cdef mc_train_spec spec
         spec.batch_size = batch_size
         spec.loss = LOSSES[loss]
@@ -469,6 +470,7 @@ cdef class Trainer:
         spec.seed = seed
         spec.use_augment = augment is not None
         spec.augment = augment_struct(augment or {})
+        spec.precision = PRECISIONS[precision]
         spec.scratch_fill = scratch_fill
         self.network = network
         self.batch_size = batch_size

@@ -1,7 +1,8 @@
 """The C tests, built with sanitizers where there are any, and kernels that this CPU lacks emulated.
 
 Everything runs under AddressSanitizer and UndefinedBehaviorSanitizer; what uses threads also under
-ThreadSanitizer. AVX-512 comes from SIMDe, NEON from a cross compiler and QEMU.
+ThreadSanitizer. AVX-512 comes from SIMDe, AMX from plain C beside it, NEON from a cross compiler
+and QEMU.
 """
 
 import ast
@@ -25,6 +26,8 @@ SANITIZERS = {
     "thread": ["-fsanitize=thread"],
 }
 WITH_THREADS = ("test_threads", "test_network")
+EMULATED_AMX = ["-D__AMX_BF16__", "-D__AVX512BF16__", "-DSIMDE_X86_AVX512BF16_NO_NATIVE"]
+BF16_TEST = ROOT / "tests" / "c" / "test_bf16.c"
 KERNEL_TEST = ROOT / "tests" / "c" / "test_kernels.c"
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler")
@@ -57,6 +60,11 @@ def works(compiler: str, folder: Path, *flags: str) -> bool:
     return subprocess.run([program], capture_output=True).returncode == 0
 
 
+def sanitizer(folder: Path, name: str) -> list[str]:
+    """Flags of a sanitizer, none where it does not work."""
+    return SANITIZERS[name] * works(COMPILER, folder, *SANITIZERS[name])
+
+
 def build_core(folder: Path, flags: list[str]) -> list[Path]:
     """Object files of the whole core."""
     extra = kernel_flags()
@@ -75,7 +83,7 @@ def build_core(folder: Path, flags: list[str]) -> list[Path]:
 def core(tmp_path_factory) -> tuple[list[str], list[Path]]:
     """Flags to link with, and the object files of the whole core."""
     folder = tmp_path_factory.mktemp("core")
-    flags = FLAGS + SANITIZERS["address"] * works(COMPILER, folder, *SANITIZERS["address"])
+    flags = FLAGS + sanitizer(folder, "address")
     return flags, build_core(folder, flags)
 
 
@@ -107,17 +115,26 @@ def core_files(*names: str) -> list[Path]:
     return [ROOT / "csrc" / name for name in names]
 
 
-def test_emulated_avx512(tmp_path):
-    """The AVX-512 kernels, intrinsic by intrinsic in plain C."""
+@pytest.mark.parametrize("table", ["avx512", "amx"])
+def test_emulated_kernels(table, tmp_path):
+    """Kernels that this CPU lacks, intrinsic by intrinsic in plain C.
+
+    The compiler is told that it has the instructions whose macros decide about the table amx.
+    """
     if platform.machine().lower() not in {"x86_64", "amd64"}:
-        pytest.skip("the AVX-512 kernels are for x86-64")
+        pytest.skip("these kernels are for x86-64")
     if not Path("/usr/include/simde/x86/avx512.h").exists():
         pytest.skip("no SIMDe (libsimde-dev) here")
-    sources = core_files("kernels/avx512.c", "kernels/ref.c", "augment.c", "rng.c")
+    names = ["kernels/avx512.c", "kernels/ref.c", "augment.c", "rng.c"]
+    program, extra = KERNEL_TEST, []
+    if table == "amx":
+        program, extra = BF16_TEST, [*EMULATED_AMX, *sanitizer(tmp_path, "address")]
+        names += ["kernels/amx.c", "bf16.c", "net.c", "forward.c", "backward.c", "predict.c"]
+        names += ["trainer.c", "train.c", "mlp.c", "norm.c", "optim.c", "threads.c"]
     shim = ROOT / "tests" / "c" / "simde"
-    run(COMPILER, *FLAGS, "-w", f"-I{shim}", "-DMC_EMULATED", KERNEL_TEST, *sources, "-lm",
-        "-o", tmp_path / "avx512")  # fmt: skip
-    run(tmp_path / "avx512")
+    run(COMPILER, *FLAGS, "-w", *extra, f"-I{shim}", "-DMC_EMULATED", program,
+        *core_files(*names), "-lm", "-o", tmp_path / table)  # fmt: skip
+    run(tmp_path / table)
 
 
 def test_emulated_neon(tmp_path):

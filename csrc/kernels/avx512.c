@@ -34,7 +34,9 @@ typedef __m512 vf;
 #include "tiles.h"
 #include "loops.h"
 
+#ifndef MC_AMX /* amx.c includes this file */
 MC_TABLE(mc_kernels_avx512, "avx512", VW);
+#endif
 #else
 typedef int mc_no_avx512; /* ISO C wants a declaration */
 #endif

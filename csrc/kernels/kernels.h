@@ -17,6 +17,7 @@
 enum {
     MC_MAX_COLS = 32, /* largest panel width of any table */
     MC_SLACK = 15,    /* floats that may be read beyond a short row, see patch_sum */
+    MC_BF16_PAD = 16, /* rows of room that rounded panels have beyond those of float32 */
 };
 
 /* One step of an optimiser, over a run of parameters. */
@@ -35,6 +36,19 @@ typedef struct {
     int32_t offset; /* of the row, in floats */
     float value;
 } mc_term;
+
+/* A product of rounded operands, see dot_bf16. */
+typedef struct {
+    const void *x; /* from round_bf16; positions and taps count values */
+    const int32_t *position, *tap;
+    int n_positions, n_taps;
+    int run;              /* taps come in runs of so many, each offset one more than the last */
+    const float *panels;  /* from pack_bf16, each with room for n_taps + 1 + MC_BF16_PAD rows */
+    int n_panels, n_cols; /* columns of all panels together */
+    int relu;
+    float *out;
+    ptrdiff_t out_stride, out_panel; /* from position to position, from panel to panel */
+} mc_product;
 
 struct mc_kernels {
     const char *name;
@@ -120,11 +134,25 @@ struct mc_kernels {
                                const int32_t *tap, int n_taps, const float *weight, const float *dy,
                                int channels, float *dw, float *dx);
     mc_augment_image_fn *augment_image; /* see augment.h */
+
+    /* Products of operands rounded to bf16 (to nearest, ties to even), summed in float32. How
+     * rounded values lie in memory is a table's own affair: as floats whose lower halves are zero,
+     * or as words of 16 bits.
+     * n values; `out` has room for as many floats. */
+    void (*round_bf16)(const float *x, size_t n, void *out);
+    /* A panel as dot_panel takes it, its weights rounded (its biases not), to the room of
+     * n_taps + 1 + MC_BF16_PAD rows. */
+    void (*pack_bf16)(const float *panel, int n_taps, float *out);
+    /* As dot_panel, for several panels: out[q * out_panel + p * out_stride + c]. */
+    void (*dot_bf16)(const mc_product *product);
+    /* Around calls of dot_bf16, on their thread: its tile registers, where it has any. */
+    void (*begin_bf16)(void);
+    void (*end_bf16)(void);
 };
 
 extern const mc_kernels mc_kernels_ref, mc_kernels_baseline;
 #if defined(__x86_64__)
-extern const mc_kernels mc_kernels_avx2, mc_kernels_avx512;
+extern const mc_kernels mc_kernels_avx2, mc_kernels_avx512, mc_kernels_amx;
 #elif defined(__aarch64__)
 extern const mc_kernels mc_kernels_neon;
 #endif

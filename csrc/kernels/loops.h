@@ -367,6 +367,47 @@ static void dropout_gradient(const float *dy, const uint8_t *mask, size_t n, flo
     for (size_t i = 0; i < n; i++) dx[i] = mask[i] ? dy[i] * scale : 0.0f;
 }
 
+/* ---- products of operands rounded to bf16: rounded floats in the float32 loops ---- */
+
+#ifndef HAVE_BF16
+/* To the nearest float whose lower 16 bits are zero, ties to even; a NaN stays one. */
+static inline float nearest_bf16(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    const uint32_t nan = bits | 0x400000u;
+    const uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+    bits = ((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded) & 0xffff0000u;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+static void round_bf16(const float *x, size_t n, void *out) {
+    float *rounded = out;
+    for (size_t i = 0; i < n; i++) rounded[i] = nearest_bf16(x[i]);
+}
+
+static void pack_bf16(const float *panel, int n_taps, float *out) {
+    memcpy(out, panel, PANEL_COLS * sizeof(float));
+    round_bf16(panel + PANEL_COLS, (size_t)n_taps * PANEL_COLS, out + PANEL_COLS);
+}
+
+static void dot_bf16(const mc_product *d) {
+    const size_t panel = (size_t)(d->n_taps + 1 + MC_BF16_PAD) * PANEL_COLS;
+    for (int q = 0; q < d->n_panels; q++) {
+        const int left = d->n_cols - q * PANEL_COLS;
+        dot_panel(d->x, d->position, d->n_positions, d->tap, d->n_taps,
+                  d->panels + (size_t)q * panel, d->relu, d->out + q * d->out_panel, d->out_stride,
+                  left < PANEL_COLS ? left : PANEL_COLS);
+    }
+}
+
+static void begin_bf16(void) {
+}
+
+static void end_bf16(void) {
+}
+#endif
+
 #define MC_TABLE(table, label, lanes)                                                              \
     const mc_kernels table = {.name = label,                                                       \
                               .cols = PANEL_COLS,                                                  \
@@ -397,4 +438,9 @@ static void dropout_gradient(const float *dy, const uint8_t *mask, size_t n, flo
                               .norm_gradient = norm_gradient,                                      \
                               .depthwise = depthwise,                                              \
                               .depthwise_gradient = depthwise_gradient,                            \
-                              .augment_image = augment_image}
+                              .augment_image = augment_image,                                      \
+                              .round_bf16 = round_bf16,                                            \
+                              .pack_bf16 = pack_bf16,                                              \
+                              .dot_bf16 = dot_bf16,                                                \
+                              .begin_bf16 = begin_bf16,                                            \
+                              .end_bf16 = end_bf16}

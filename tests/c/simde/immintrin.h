@@ -13,3 +13,5 @@ static inline simde__m512i mc_simde_widen(simde__m128i bytes) {
 }
 #define _mm512_cvtepu8_epi32(bytes) mc_simde_widen(bytes)
 #endif
+
+#include "mc_amx.h"

@@ -1,0 +1,216 @@
+/* bf16.c - products of operands rounded to bf16: forward, and gradients of inputs.
+ *
+ * Rounded are the values and the weights that dense layers and convolutions multiply going
+ * forward, and the output gradients and weights that they multiply to get their input gradients.
+ * Everything else is float32: sums, biases, weight gradients, and what the lists of winners behind
+ * a pooling carry back (backward.c), where row sums of few terms are cheaper than dense products.
+ *
+ * An image is rounded once and read by many taps; all panels follow a gathering of inputs, so
+ * pooling takes MC_CHUNK positions at a time and finds them in the first-level cache.
+ */
+#include "ops.h"
+
+enum { MC_CHUNK = 64 }; /* whole windows, and whole blocks of every table */
+
+typedef struct {
+    float *padded;  /* an image with its border */
+    float *rounded; /* the same, or MC_DENSE_ROWS rows, as round_bf16 leaves them */
+    float *tile;    /* (n_panels, MC_CHUNK, cols) before pooling */
+} bf16_scratch;
+
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+static void carve(const mc_net *net, const mc_op *op, mc_arena *arena, bf16_scratch *s) {
+    size_t padded = 0, rounded = 0, tile = 0;
+    if (op->layer.type == MC_CONV2D) {
+        padded = rounded = larger(mc_size(op->padded), mc_size(op->back_padded));
+        if (op->fused_pool) tile = (size_t)(op->n_panels * net->kernels->cols) * MC_CHUNK;
+    } else if (op->layer.type == MC_DENSE) {
+        rounded = MC_DENSE_ROWS * larger(op->in_size, op->out_size);
+    }
+    s->padded = mc_take_floats(arena, padded);
+    s->rounded = mc_take_floats(arena, rounded);
+    s->tile = mc_take_floats(arena, tile);
+}
+
+static bf16_scratch scratch_of(const mc_run *run, const mc_op *op) {
+    bf16_scratch s;
+    mc_arena arena = {.base = run->bf16_scratch};
+    carve(run->net, op, &arena, &s);
+    return s;
+}
+
+size_t mc_bf16_scratch_bytes(const mc_net *net) {
+    size_t most = MC_ALIGN;
+    for (int i = 0; i < net->n_ops; i++) {
+        mc_arena arena = {0};
+        bf16_scratch s;
+        carve(net, &net->ops[i], &arena, &s);
+        if (arena.overflow) return SIZE_MAX;
+        most = larger(most, arena.used);
+    }
+    return most;
+}
+
+/* ---- weights ---- */
+
+size_t mc_bf16_panel_floats(const mc_net *net, int n_taps) {
+    return ((size_t)n_taps + 1 + MC_BF16_PAD) * (size_t)net->kernels->cols;
+}
+
+static void pack(const mc_net *net, const float *panels, int n_taps, int panel, float *rounded) {
+    const size_t floats = ((size_t)n_taps + 1) * (size_t)net->kernels->cols;
+    net->kernels->pack_bf16(panels + (size_t)panel * floats, n_taps,
+                            rounded + (size_t)panel * mc_bf16_panel_floats(net, n_taps));
+}
+
+void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *weights) {
+    pack(net, op->panels, op->n_taps, panel, weights->panels);
+}
+
+void mc_bf16_pack_back(const mc_net *net, const mc_op *op, int part, const float *back,
+                       const mc_bf16 *weights) {
+    pack(net, back, op->n_back_taps, part, weights->back);
+}
+
+/* ---- dense layers ---- */
+
+/* y (n, n_cols), columns of panels first .. last, of n rows of x; `product` has taps, weights and
+ * what else does not depend on the rows. */
+static void dense_rows(const mc_run *run, const mc_op *op, mc_product product, const float *x,
+                       int n, int first, int last, float *y) {
+    const mc_kernels *k = run->net->kernels;
+    const bf16_scratch s = scratch_of(run, op);
+    const size_t in_size = (size_t)product.n_taps, n_cols = (size_t)product.n_cols;
+    const size_t c0 = (size_t)first * (size_t)k->cols;
+    int32_t position[MC_DENSE_ROWS];
+    for (int i = 0; i < MC_DENSE_ROWS; i++) position[i] = (int32_t)((size_t)i * in_size);
+    product.x = s.rounded;
+    product.position = position;
+    product.run = product.n_taps;
+    product.panels += (size_t)first * mc_bf16_panel_floats(run->net, product.n_taps);
+    product.n_panels = last - first;
+    product.n_cols = (int)(n_cols - c0);
+    product.out_stride = (ptrdiff_t)n_cols;
+    product.out_panel = k->cols;
+    k->begin_bf16();
+    for (int done = 0; done < n; done += MC_DENSE_ROWS) {
+        product.n_positions = n - done < MC_DENSE_ROWS ? n - done : MC_DENSE_ROWS;
+        product.out = y + (size_t)done * n_cols + c0;
+        k->round_bf16(x + (size_t)done * in_size, (size_t)product.n_positions * in_size, s.rounded);
+        k->dot_bf16(&product);
+    }
+    k->end_bf16();
+}
+
+void mc_bf16_dense(const mc_run *run, int index, const mc_values *v, int first_panel,
+                   int last_panel, int relu) {
+    const mc_op *op = &run->net->ops[index];
+    const mc_product product = {.tap = op->taps,
+                                .n_taps = op->n_taps,
+                                .panels = run->bf16[index].panels,
+                                .n_cols = op->n_out,
+                                .relu = relu};
+    dense_rows(run, op, product, v->x, v->n, first_panel, last_panel, v->y);
+}
+
+void mc_bf16_dense_dx(const mc_run *run, int index, const mc_values *v, int first_part,
+                      int last_part) {
+    const mc_op *op = &run->net->ops[index];
+    const mc_product product = {.tap = op->back_taps,
+                                .n_taps = op->n_back_taps,
+                                .panels = run->bf16[index].back,
+                                .n_cols = (int)op->in_size};
+    dense_rows(run, op, product, v->dy, v->n, first_part, last_part, v->dx);
+}
+
+/* ---- convolutions ---- */
+
+static const void *rounded_image(const mc_run *run, const float *image, mc_shape shape,
+                                 int pad_height, int pad_width, const bf16_scratch *s) {
+    size_t size = mc_size(shape);
+    if (pad_height || pad_width) {
+        mc_pad(image, shape, pad_height, pad_width, s->padded);
+        image = s->padded;
+        size = (size_t)(shape.height + 2 * pad_height) * (size_t)(shape.width + 2 * pad_width) *
+               (size_t)shape.channels;
+    }
+    run->net->kernels->round_bf16(image, size, s->rounded);
+    return s->rounded;
+}
+
+/* Positions MC_CHUNK by MC_CHUNK, each chunk pooled where it lies. */
+static void pooled_image(const mc_run *run, const mc_op *op, mc_product product,
+                         const bf16_scratch *s, int relu, float *y, uint8_t *mask) {
+    const mc_kernels *k = run->net->kernels;
+    product.out = s->tile;
+    product.out_stride = k->cols;
+    product.out_panel = (ptrdiff_t)MC_CHUNK * k->cols;
+    product.n_cols = (op->n_out + k->lane - 1) / k->lane * k->lane;
+    for (int done = 0; done < op->n_positions; done += MC_CHUNK) {
+        const int left = op->n_positions - done;
+        product.position = op->positions + done;
+        product.n_positions = left < MC_CHUNK ? left : MC_CHUNK;
+        k->dot_bf16(&product);
+        const size_t window = (size_t)done / 4 * (size_t)op->n_out;
+        for (int p = 0; p < op->n_panels; p++) {
+            const int c0 = p * k->cols, cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
+            k->pool_windows(s->tile + p * product.out_panel, product.n_positions / 4, cols, relu,
+                            y + window + c0, mask ? mask + window + c0 : NULL, op->n_out);
+        }
+    }
+}
+
+void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
+    const mc_kernels *k = run->net->kernels;
+    const mc_op *op = &run->net->ops[index];
+    const bf16_scratch s = scratch_of(run, op);
+    mc_product product = {.position = op->positions,
+                          .tap = op->taps,
+                          .n_positions = op->n_positions,
+                          .n_taps = op->n_taps,
+                          .run = op->layer.kernel_width * op->in.channels,
+                          .panels = run->bf16[index].panels,
+                          .n_panels = op->n_panels,
+                          .n_cols = op->n_out,
+                          .relu = relu,
+                          .out_stride = op->n_out,
+                          .out_panel = k->cols};
+    k->begin_bf16();
+    for (size_t i = 0; i < (size_t)v->n; i++) {
+        product.x =
+            rounded_image(run, v->x + i * op->in_size, op->in, op->pad_height, op->pad_width, &s);
+        product.out = v->y + i * op->out_size;
+        if (op->fused_pool)
+            pooled_image(run, op, product, &s, relu, product.out,
+                         v->mask ? v->mask + i * op->mask_size : NULL);
+        else
+            k->dot_bf16(&product);
+    }
+    k->end_bf16();
+}
+
+void mc_bf16_conv_dx(const mc_run *run, int index, const float *dy, float *dx) {
+    const mc_kernels *k = run->net->kernels;
+    const mc_op *op = &run->net->ops[index];
+    const bf16_scratch s = scratch_of(run, op);
+    const mc_shape shape = {op->conv_height, op->conv_width, op->n_out};
+    const mc_product product = {
+        .x = rounded_image(run, dy, shape, op->back_pad_height, op->back_pad_width, &s),
+        .position = op->back_positions,
+        .tap = op->back_taps,
+        .n_positions = op->n_back_positions,
+        .n_taps = op->n_back_taps,
+        .run = op->layer.kernel_width * op->n_out,
+        .panels = run->bf16[index].back,
+        .n_panels = mc_back_parts(run->net, op),
+        .n_cols = op->in.channels,
+        .out = dx,
+        .out_stride = op->in.channels,
+        .out_panel = k->cols};
+    k->begin_bf16();
+    k->dot_bf16(&product);
+    k->end_bf16();
+}

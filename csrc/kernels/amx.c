@@ -1,0 +1,226 @@
+/* amx.c - the table avx512 with products of bf16 in tiles: Sapphire Rapids (2023) and later.
+ *
+ * Eight tile registers of 16 rows x 64 bytes. tdpbf16ps adds the product of 16 x 32 and 32 x 16
+ * values of bf16 to 16 x 16 sums of float32: 16,384 operations in 16 cycles, 16 times what two FMA
+ * ports do; its latency is 52 cycles. A tile load takes 8 cycles, ldtilecfg some 200.
+ *
+ * A block is 32 positions x one panel of 32 columns: four tiles of sums (so that four products are
+ * under way, which hides the latency), two of inputs, two of weights; per 32 taps four loads (32
+ * cycles) under four products (64 cycles): bound by arithmetic. The inputs of 32 positions are
+ * gathered into rows of a scratch block in the first-level cache, once for all panels, run of taps
+ * by run of taps: a load and a store per 32 values, under a tenth of a cycle per product of tiles
+ * for each further panel. Taps beyond the last are zeros.
+ *
+ * A rounded value is a word of 16 bits. A packed panel: 32 biases as floats, then for each 32 taps
+ * and each 16 columns a tile of 16 rows (pairs of taps) x 16 columns x the two taps.
+ */
+#if (defined(__AMX_BF16__) || defined(__AMXBF16__)) && defined(__AVX512BF16__) /* GCC, Clang */
+#define MC_AMX
+#define HAVE_BF16
+#include "avx512.c"
+
+enum {
+    BLOCK_ROWS = 32,                       /* positions of a block: two tiles */
+    TILE_TAPS = 32,                        /* of one product of tiles */
+    MOST_TAPS = 384,                       /* gathered at once: 26 KB */
+    GATHER_STRIDE = MOST_TAPS + TILE_TAPS, /* whole vectors are stored beyond a row's last tap */
+    TILE_VALUES = 512
+};
+_Static_assert(PANEL_COLS == BLOCK_ROWS, "a panel is two tiles wide");
+
+typedef uint16_t gathered[BLOCK_ROWS][GATHER_STRIDE];
+
+/* A piece of a run of taps: words that lie together in x and in a gathered row. */
+typedef struct {
+    int32_t from, to;
+    uint32_t mask;
+} piece;
+
+static const struct {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tile_config = {.palette = 1,
+                 .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+                 .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
+static void begin_bf16(void) {
+    _tile_loadconfig(&tile_config);
+}
+
+static void end_bf16(void) {
+    _tile_release();
+}
+
+/* Not every compiler knows that tile instructions read memory. */
+static inline void memory_barrier(void) {
+    __asm__ volatile("" ::: "memory");
+}
+
+static inline __m512i to_words(__m512 low, __m512 high) {
+    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
+
+static void round_bf16(const float *x, size_t n, void *out) {
+    uint16_t *words = out;
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        _mm512_storeu_si512(words + i,
+                            to_words(_mm512_loadu_ps(x + i), _mm512_loadu_ps(x + i + 16)));
+    if (i == n) return;
+    const uint32_t mask = ((uint32_t)1 << (n - i)) - 1;
+    const __m512 low = _mm512_maskz_loadu_ps((__mmask16)mask, x + i);
+    const __m512 high = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), x + i + 16);
+    _mm512_mask_storeu_epi16(words + i, mask, to_words(low, high));
+}
+
+/* Two rows of 16 weights as 16 pairs of words. */
+static inline __m512i pair_words(__m512 even, __m512 odd) {
+    const __m512i words = to_words(even, odd);
+    const __m512i a = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(words));
+    const __m512i b = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(words, 1));
+    return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
+}
+
+static void pack_bf16(const float *panel, int n_taps, float *out) {
+    memcpy(out, panel, PANEL_COLS * sizeof(float));
+    char *tiles = (char *)(out + PANEL_COLS);
+    const float *weight = panel + PANEL_COLS;
+    const int end = (n_taps + TILE_TAPS - 1) / TILE_TAPS * TILE_TAPS;
+    for (int t = 0; t < end; t += 2)
+        for (int j = 0; j < 2; j++) {
+            const float *at = weight + (ptrdiff_t)t * PANEL_COLS + j * VW;
+            const __m512 even = t < n_taps ? _mm512_loadu_ps(at) : _mm512_setzero_ps();
+            const __m512 odd =
+                t + 1 < n_taps ? _mm512_loadu_ps(at + PANEL_COLS) : _mm512_setzero_ps();
+            const int tile = t / TILE_TAPS * 2 + j, row = t % TILE_TAPS / 2;
+            _mm512_storeu_si512(tiles + ((ptrdiff_t)tile * 16 + row) * 64, pair_words(even, odd));
+        }
+}
+
+/* Taps first .. last - 1 in pieces of at most 32; returns how many. */
+static int plan_pieces(const mc_product *d, int first, int last, piece *pieces) {
+    int n = 0;
+    for (int t = first; t < last;) {
+        int end = (t / d->run + 1) * d->run;
+        if (end > last) end = last;
+        if (end > t + 32) end = t + 32;
+        pieces[n++] = (piece){d->tap[t], t - first, 0xffffffffu >> (32 - (end - t))};
+        t = end;
+    }
+    return n;
+}
+
+/* What the taps of these pieces see at `rows` positions. A store may run beyond its piece with
+ * zeros: the next piece comes later. */
+static void gather(const mc_product *d, int first, int n, int rows, const piece *pieces,
+                   int n_pieces, int n_taps, gathered to) {
+    const uint16_t *from[BLOCK_ROWS];
+    for (int i = 0; i < rows; i++) /* surplus rows repeat the first */
+        from[i] = (const uint16_t *)d->x + d->position[first + (i < n ? i : 0)];
+    if (n_taps % TILE_TAPS)
+        for (int i = 0; i < rows; i++)
+            _mm512_storeu_si512(to[i] + n_taps / TILE_TAPS * TILE_TAPS, _mm512_setzero_si512());
+    for (const piece *p = pieces; p < pieces + n_pieces; p++) {
+        const ptrdiff_t k = p->from;
+        if (p->mask < 256)
+            for (int i = 0; i < rows; i++)
+                _mm_storeu_si128((__m128i *)(to[i] + p->to),
+                                 _mm_maskz_loadu_epi16((__mmask8)p->mask, from[i] + k));
+        else
+            for (int i = 0; i < rows; i++)
+                _mm512_storeu_si512(to[i] + p->to, _mm512_maskz_loadu_epi16(p->mask, from[i] + k));
+    }
+}
+
+/* end (rows, 32) = start (rows, 32) + rows gathered x one panel; strides in bytes. */
+static void multiply(gathered a, int rows, const char *tiles, int n_steps, const float *start,
+                     ptrdiff_t start_stride, float *end, ptrdiff_t end_stride) {
+    const int two = rows > 16;
+    const char *second = (const char *)start + 16 * start_stride;
+    memory_barrier();
+    _tile_loadd(0, start, start_stride);
+    _tile_loadd(1, start + 16, start_stride);
+    if (two) {
+        _tile_loadd(2, second, start_stride);
+        _tile_loadd(3, second + 64, start_stride);
+    }
+    for (int k = 0; k < n_steps; k++, tiles += 4 * TILE_VALUES) {
+        _tile_loadd(4, a[0] + k * TILE_TAPS, sizeof a[0]);
+        _tile_loadd(6, tiles, 64);
+        _tile_loadd(7, tiles + 2 * TILE_VALUES, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        if (two) {
+            _tile_loadd(5, a[16] + k * TILE_TAPS, sizeof a[0]);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, end, end_stride);
+    _tile_stored(1, end + 16, end_stride);
+    if (two) {
+        _tile_stored(2, (char *)end + 16 * end_stride, end_stride);
+        _tile_stored(3, (char *)end + 16 * end_stride + 64, end_stride);
+    }
+    memory_barrier();
+}
+
+/* Copy n rows of n_cols sums, negative ones as 0 if relu. */
+static void copy_sums(const float *from, ptrdiff_t from_stride, float *to, ptrdiff_t to_stride,
+                      int n, int n_cols, int relu) {
+    const uint32_t mask = 0xffffffffu >> (PANEL_COLS - n_cols);
+    const __m512 floor = _mm512_set1_ps(relu ? 0.0f : -__builtin_inff());
+    for (int i = 0; i < n; i++, from += from_stride, to += to_stride) {
+        const __m512 low = _mm512_maskz_loadu_ps((__mmask16)mask, from);
+        const __m512 high = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), from + VW);
+        _mm512_mask_storeu_ps(to, (__mmask16)mask, _mm512_max_ps(low, floor));
+        _mm512_mask_storeu_ps(to + VW, (__mmask16)(mask >> 16), _mm512_max_ps(high, floor));
+    }
+}
+
+/* A block against panel q, taps from `tap` on; between two gatherings the sums wait in `out`. */
+static void block_panel(const mc_product *d, gathered a, int first, int n, int rows, int tap,
+                        int n_taps, int q) {
+    const float *panel = d->panels + (ptrdiff_t)q * (d->n_taps + 1 + MC_BF16_PAD) * PANEL_COLS;
+    const char *tiles = (const char *)(panel + PANEL_COLS) + (ptrdiff_t)tap * PANEL_COLS * 2;
+    float *out = d->out + q * d->out_panel + first * d->out_stride;
+    const int left = d->n_cols - q * PANEL_COLS, n_cols = left < PANEL_COLS ? left : PANEL_COLS;
+    const int relu = d->relu && tap + n_taps == d->n_taps;
+    const int n_steps = (n_taps + TILE_TAPS - 1) / TILE_TAPS;
+    const ptrdiff_t stride = d->out_stride * (ptrdiff_t)sizeof(float);
+    if (n == rows && n_cols == PANEL_COLS && !relu) {
+        multiply(a, rows, tiles, n_steps, tap ? out : panel, tap ? stride : 0, out, stride);
+        return;
+    }
+    float sums[BLOCK_ROWS * PANEL_COLS];
+    const ptrdiff_t row = PANEL_COLS * sizeof(float);
+    if (tap) copy_sums(out, d->out_stride, sums, PANEL_COLS, n, n_cols, 0);
+    multiply(a, rows, tiles, n_steps, tap ? sums : panel, tap ? row : 0, sums, row);
+    copy_sums(sums, PANEL_COLS, out, d->out_stride, n, n_cols, relu);
+}
+
+static void dot_bf16(const mc_product *d) {
+    gathered a;
+    piece pieces[MOST_TAPS];
+    for (int tap = 0; tap < d->n_taps; tap += MOST_TAPS) {
+        const int n_taps = d->n_taps - tap < MOST_TAPS ? d->n_taps - tap : MOST_TAPS;
+        const int n_pieces = plan_pieces(d, tap, tap + n_taps, pieces);
+        for (int first = 0; first < d->n_positions; first += BLOCK_ROWS) {
+            const int left = d->n_positions - first, n = left < BLOCK_ROWS ? left : BLOCK_ROWS;
+            const int rows = n > 16 ? 32 : 16;
+            gather(d, first, n, rows, pieces, n_pieces, n_taps, a);
+            for (int q = 0; q < d->n_panels; q++) block_panel(d, a, first, n, rows, tap, n_taps, q);
+        }
+    }
+}
+
+MC_TABLE(mc_kernels_amx, "amx", VW);
+#elif defined(__x86_64__)
+#include "kernels.h"
+
+/* The compiler does not know tiles: without a name the table is not there (cpu.c). */
+const mc_kernels mc_kernels_amx = {0};
+#else
+typedef int mc_no_amx; /* ISO C wants a declaration */
+#endif
