@@ -29,6 +29,28 @@ class Forward:
     margin: float = np.inf
 
 
+class Rounding:
+    """Operands of products in bf16: 8 significant bits, to nearest, ties to even.
+
+    `margin` is how far the nearest operand is from a tie, relative to the largest of its array;
+    only those count that would move by more than the bound of the tests.
+    """
+
+    def __init__(self) -> None:
+        self.margin = np.inf
+
+    def __call__(self, values: Array, exact: bool = False) -> Array:
+        """Rounded values; `exact` ones are the same in float32 and float64."""
+        fractions, exponents = np.frexp(values)
+        steps = fractions * 256
+        if not exact and values.size:
+            step, most = np.ldexp(1 / 256, exponents), np.abs(values).max()
+            ties = np.abs(np.abs(steps - np.floor(steps)) - 0.5) * step
+            ties = ties[step > 3e-6 * most]
+            self.margin = min(self.margin, ties.min() / most if ties.size else np.inf)
+        return np.ldexp(np.round(steps), exponents - 8)
+
+
 def sigmoid(z: Array) -> Array:
     return 0.5 * (1 + np.tanh(0.5 * z))
 
@@ -54,19 +76,33 @@ def activate(name: str, z: Array) -> tuple[Array, Callable[[Array], Array]]:
     return z, lambda dy: dy
 
 
-def dense(x: Array, weight: Array, bias: Array) -> tuple[Array, Back]:
+def dense(
+    x: Array, weight: Array, bias: Array, low: Rounding | None = None, first: bool = False
+) -> tuple[Array, Back]:
+    """`low` rounds the operands of the product and of the input gradient, not of the other."""
     flat = x.reshape(len(x), -1)
+    used = low(weight, exact=True) if low else weight
 
     def back(dy: Array) -> tuple[Array, list[Array]]:
         g = dy.reshape(len(x), -1)
-        return (g @ weight.T).reshape(x.shape), [flat.T @ g, g.sum(0)]
+        rounded = low(g) if low and not first else g
+        return (rounded @ used.T).reshape(x.shape), [flat.T @ g, g.sum(0)]
 
-    return (flat @ weight + bias)[:, None, None, :], back
+    seen = low(flat, exact=first) if low else flat
+    return (seen @ used + bias)[:, None, None, :], back
 
 
 def convolution(
-    x: Array, weight: Array, bias: Array, same: bool, depthwise: bool
+    x: Array,
+    weight: Array,
+    bias: Array,
+    same: bool,
+    depthwise: bool,
+    low: Rounding | None = None,
+    first: bool = False,
+    pooled: bool = False,
 ) -> tuple[Array, Back]:
+    """`low` as in `dense`; with a pooling behind it (`pooled`) it does not round the way back."""
     kh, kw = weight.shape[:2]
     top, left = (kh // 2, kw // 2) if same else (0, 0)
     padded = np.pad(x, ((0, 0), (top, top), (left, left), (0, 0)))
@@ -78,20 +114,23 @@ def convolution(
 
     def back(dy: Array) -> tuple[Array, list[Array]]:
         dweight, dpadded = np.zeros_like(weight), np.zeros_like(padded)
+        dense_back = low and not first and not pooled
+        rounded, turned = (low(dy), low(weight, exact=True)) if dense_back else (dy, weight)
         for i, j in spots:
             if depthwise:
                 dweight[i, j] = (window(padded, i, j) * dy).sum((0, 1, 2))
                 window(dpadded, i, j)[...] += dy * weight[i, j]
             else:
                 dweight[i, j] = np.tensordot(window(padded, i, j), dy, ((0, 1, 2), (0, 1, 2)))
-                window(dpadded, i, j)[...] += dy @ weight[i, j].T
+                window(dpadded, i, j)[...] += rounded @ turned[i, j].T
         dx = dpadded[:, top : top + x.shape[1], left : left + x.shape[2]]
         return dx, [dweight, dy.sum((0, 1, 2))]
 
+    seen, used = (low(padded, exact=first), low(weight, exact=True)) if low else (padded, weight)
     total = bias
     for i, j in spots:
-        part = window(padded, i, j)
-        total = total + (part * weight[i, j] if depthwise else part @ weight[i, j])
+        part = window(seen, i, j)
+        total = total + (part * used[i, j] if depthwise else part @ used[i, j])
     return np.asarray(total), back
 
 
@@ -150,8 +189,9 @@ def arrays_of(layers, input_shape, flat: Array) -> list[list[Array]]:
     return arrays
 
 
-def forward(layers, input_shape, parameters, x, masks=()) -> Forward:
-    """Training pass up to the logits; `masks` are those of the dropouts, True where kept."""
+def forward(layers, input_shape, parameters, x, masks=(), low=None) -> Forward:
+    """Training pass up to the logits; `masks` are those of the dropouts, True where kept, and
+    `low` a `Rounding` for products in bf16."""
     flat = np.asarray(parameters, np.float64)
     x = np.asarray(x, np.float64).reshape(-1, *input_shape)
     done = Forward(x, [])
@@ -161,10 +201,12 @@ def forward(layers, input_shape, parameters, x, masks=()) -> Forward:
     ):
         back: Back
         if layer.type == "dense":
-            x, back = dense(x, *arrays)
+            x, back = dense(x, *arrays, low, i == 0)
         elif layer.type in {"conv2d", "depthwise_conv2d"}:
             same, depthwise = layer.padding == "same", layer.type != "conv2d"
-            x, back = convolution(x, *arrays, same, depthwise)
+            pooled = i + 1 < len(layers) and layers[i + 1].type == "max_pool2d"
+            rounding = None if depthwise else low
+            x, back = convolution(x, *arrays, same, depthwise, rounding, i == 0, pooled)
         elif layer.type == "max_pool2d":
             x, back, margin = max_pool(x, layer.pool_size, layer.strides)
             done.margin = min(done.margin, margin)
@@ -213,10 +255,20 @@ def loss_and_slope(
 
 
 def gradient(
-    layers, input_shape, parameters, x, targets, loss, *, weights=None, smoothing=0.0, masks=()
+    layers,
+    input_shape,
+    parameters,
+    x,
+    targets,
+    loss,
+    *,
+    weights=None,
+    smoothing=0.0,
+    masks=(),
+    low=None,
 ) -> tuple[float, Array, Forward]:
     """Mean (weighted) loss, its gradient by the flat parameters, and the forward pass."""
-    done = forward(layers, input_shape, parameters, x, masks)
+    done = forward(layers, input_shape, parameters, x, masks, low)
     last = layers[-1].activation_name
     rows, slope = loss_and_slope(loss, last, done.logits, targets, smoothing)
     weights = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)

@@ -401,11 +401,9 @@ static void dot_bf16(const mc_product *d) {
     }
 }
 
-static void begin_bf16(void) {
-}
+static void begin_bf16(void) {}
 
-static void end_bf16(void) {
-}
+static void end_bf16(void) {}
 #endif
 
 #define MC_TABLE(table, label, lanes)                                                              \
