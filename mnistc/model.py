@@ -325,7 +325,11 @@ class Sequential:
             Go on from a checkpoint (`mnistc.callbacks.Checkpoint`), with otherwise the same
             arguments.
         precision : {"float32", "bf16"}
-            Of the products in the C core, where the kernels have a choice.
+            What the operands of the matrix products are rounded to in training: with "bf16" those
+            of the forward pass, and those of the input gradients of layers without a pooling
+            behind them. Weights, sums, weight gradients and updates stay float32, as do prediction
+            and validation. It means the same with all kernels, up to the order of sums, and is
+            faster with ``amx`` alone (`mnistc info` tells what is used).
         check_range : bool
             Refuse floats outside 0 to 1, which with images mean a forgotten division by 255.
         verbose : int

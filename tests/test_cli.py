@@ -257,6 +257,7 @@ def test_the_originals_networks_on_mnist(file, accuracy):
         ("train", "--epochs", "many"),
         ("train", "--seed", "-1"),
         ("train", "--threads", "-2"),
+        ("train", "--precision", "half"),
         ("train", "--checkpoint", "run.pt"),
         ("train", "--nothing"),
         ("evaluate",),

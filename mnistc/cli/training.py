@@ -30,6 +30,7 @@ class TrainArguments:
     checkpoint: Path | None
     resume: Path | None
     log: Path | None
+    precision: str
     as_json: bool
 
     def callbacks(self) -> list[Callback]:
@@ -65,6 +66,7 @@ def run_training(arguments: TrainArguments) -> None:
             resume=arguments.resume,
             network=network,
             data_dir=arguments.data_dir,
+            precision=arguments.precision,
         )
     except KeyboardInterrupt:
         network.save(arguments.out)
@@ -82,6 +84,7 @@ def run_training(arguments: TrainArguments) -> None:
         "images": len(train),
         "seed": arguments.seed,
         "recipe": recipe.name,
+        "precision": arguments.precision,
         "model": str(arguments.out),
     }
     if train.notice:

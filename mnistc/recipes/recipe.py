@@ -103,6 +103,7 @@ class Recipe:
         verbose: int = 1,
         network: Sequential | None = None,
         data_dir: DataDir = None,
+        precision: str = "float32",
     ) -> Result:
         """Follow the recipe.
 
@@ -120,6 +121,8 @@ class Recipe:
             Made by `network`; give it to keep hold of it when the training is interrupted.
         data_dir : path, optional
             Folder of further datasets that the recipe wants.
+        precision : {"float32", "bf16"}
+            As in `Sequential.fit`; what recipes promise was measured in float32.
         """
         if network is None:
             network = self.network_for(data, seed)
@@ -145,6 +148,7 @@ class Recipe:
             seed=seed,
             n_threads=n_threads,
             resume=resume,
+            precision=precision,
             verbose=verbose,
         )
         return Result(network, history, time.perf_counter() - began)
