@@ -12,10 +12,12 @@ import argparse
 import json
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import mnistc
 from mnistc import datasets, metrics, recipes
@@ -76,10 +78,17 @@ def train_seed(name: str, seed: int, work: Path, threads: int) -> Path:
     return path
 
 
+@cache
+def training_images() -> npt.NDArray[np.uint8]:
+    """What rounding to int8 is calibrated with."""
+    train, _ = datasets.load("mnist", download=False)
+    return train.images
+
+
 def quantized(path: Path, name: str, work: Path) -> Path:
     """The int8 file of a float32 one."""
     out = work / f"{path.stem}-int8.json"
-    mnistc.load(path).save(out, quantize="int8", name=name)
+    mnistc.load(path).save(out, quantize="int8", calibration=training_images(), name=name)
     return out
 
 
@@ -188,8 +197,8 @@ def main() -> None:
     first = mnistc.load(paths[0])
     training = first.metadata["training"]
     first.save(
-        WEIGHTS / f"{options.name}.json", quantize="int8", name=options.name, metrics=values,
-        license="MIT",
+        WEIGHTS / f"{options.name}.json", quantize="int8", calibration=training_images(),
+        name=options.name, metrics=values, license="MIT",
     )  # fmt: skip
     (WEIGHTS / f"{options.name}.md").write_text(card(options.name, values, training, first))
     print(json.dumps(values))

@@ -415,7 +415,11 @@ class Sequential:
         return run.history
 
     def save(
-        self, path: PathLike, quantize: Literal["int8", "float16"] | None = None, **metadata: Any
+        self,
+        path: PathLike,
+        quantize: Literal["int8", "float16"] | None = None,
+        calibration: npt.NDArray[Any] | None = None,
+        **metadata: Any,
     ) -> None:
         """Write a model file (JSON), atomically.
 
@@ -424,6 +428,9 @@ class Sequential:
         path : path
         quantize : {"int8", "float16"}, optional
             Store the weights in fewer bits.
+        calibration : (n, ...) uint8 or float array, optional
+            For "int8": images such as those trained on. The weights are then rounded so that
+            what the layers make of these images changes least.
         **metadata
             ``name``, ``labels``, ``license``, ... in place of those in `metadata`.
 
@@ -435,7 +442,7 @@ class Sequential:
         """
         from mnistc.formats import write_model
 
-        write_model(path, self.model_file(**metadata), quantize=quantize)
+        write_model(path, self.model_file(**metadata), quantize, calibration=calibration)
 
     def model_file(self, **metadata: Any) -> Any:
         """The network as a `mnistc.formats.ModelFile`, ready to be written or exported."""

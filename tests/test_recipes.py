@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from small_data import bars
 
-from mnistc import recipes
+import mnistc
+from mnistc import SGD, Augment, Dense, Sequential, recipes
 from mnistc.datasets import Dataset
+from mnistc.recipes.distil import Distillation, harden, soften
 
 
 def dataset(n=300):
@@ -62,3 +64,72 @@ def test_other_classes_and_sizes():
 def test_unknown_recipe():
     with pytest.raises(ValueError, match="recipe must be one of quick"):
         recipes.get("cake")
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """A model file that knows the bars."""
+    data = dataset()
+    network = Sequential([Dense(10, "softmax")], (28, 28, 1), seed=0)
+    network.fit(data.images, data.labels, epochs=5, optimizer=SGD(0.1), verbose=0)
+    network.save(tmp_path / "teacher.json")
+    return str(tmp_path / "teacher.json")
+
+
+def test_softened_outputs_have_the_label_on_top():
+    outputs = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]], np.float32)
+    labels = np.array([1, 1])
+    np.testing.assert_allclose(
+        soften(outputs, labels, 1.0), [[0.2, 0.7, 0.1], [0.1, 0.6, 0.3]], rtol=1e-6
+    )
+    roots = np.sqrt([[0.2, 0.7, 0.1], [0.1, 0.6, 0.3]])
+    np.testing.assert_allclose(
+        soften(outputs, labels, 2.0), roots / roots.sum(axis=1, keepdims=True), rtol=1e-6
+    )
+
+
+def test_the_pool_is_changed_copies_with_a_teachers_answers(teacher):
+    data = dataset(40)
+    distillation = Distillation(teacher, 3, Augment(shift=2), temperature=2.0)
+    images, targets = distillation.pool(data.images, data.labels, seed=1)
+    assert images.shape == (120, 28, 28) and images.dtype == np.uint8
+    assert targets.shape == (120, 10) and targets.dtype == np.float32
+    np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-5)
+    assert (targets.argmax(axis=1) == np.tile(data.labels, 3)).all()
+    assert len({images[i : i + 40].tobytes() for i in (0, 40, 80)}) == 3
+    again = distillation.pool(data.images, data.labels, seed=1)
+    assert again[0].tobytes() == images.tobytes() and again[1].tobytes() == targets.tobytes()
+
+
+def test_a_pupil_ends_at_temperature_one(teacher):
+    """A pupil of the teacher's own shape comes to say what the teacher says, as surely."""
+    data = dataset()
+    recipe = dataclasses.replace(
+        recipes.get("draw-mlp"),
+        build=lambda shape, classes: [Dense(classes, "softmax")],
+        prepare=None,
+        augment=None,
+        ema=0.0,
+        epochs=30,
+        optimizer=SGD(0.5),
+        distillation=Distillation(teacher, 1, Augment(), temperature=3.0),
+    )
+    pupil = recipe.train(data, verbose=0).network
+    taught, own = mnistc.load(teacher).predict(data.images), pupil.predict(data.images)
+    right = taught.argmax(1) == data.labels
+    assert np.abs(taught - own)[right].mean() < 0.02
+
+
+def test_harden_scales_logits():
+    network = Sequential([Dense(4, "relu"), Dense(3)], (2, 2, 1), seed=0)
+    x = np.random.default_rng(0).random((5, 2, 2), np.float32)
+    before = network.predict(x)
+    harden(network, 3.0)
+    np.testing.assert_allclose(network.predict(x), 3 * before, rtol=1e-5)
+
+
+def test_a_teacher_of_other_classes_is_refused(teacher):
+    with pytest.raises(ValueError, match="knows 10 classes, got a label 11"):
+        Distillation(teacher, 1, Augment()).pool(
+            np.zeros((1, 28, 28), np.uint8), np.array([11]), seed=0
+        )

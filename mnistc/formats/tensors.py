@@ -43,11 +43,16 @@ def dtype_for(shape: tuple[int, ...], quantize: str | None) -> str:
     return QUANTIZED[quantize] if len(shape) >= 2 else "f32"
 
 
-def encode_tensor(array: F32, dtype: str, encoding: str, where: str) -> dict[str, Any]:
-    """Describe a finite float32 array as a JSON object of the model file."""
+def encode_tensor(
+    array: F32, dtype: str, encoding: str, where: str, scale: F32 | None = None
+) -> dict[str, Any]:
+    """Describe a finite float32 array as a JSON object of the model file.
+
+    `scale` (channels,) is for i8; without it the array's largest values decide.
+    """
     entry: dict[str, Any] = {"shape": list(array.shape), "dtype": dtype, "encoding": encoding}
     if dtype == "i8":
-        scale = channel_scales(array)
+        scale = channel_scales(array) if scale is None else scale
         stored = np.rint(array / scale).astype(np.int8)
         entry |= {"scale": shortest(scale), "axis": array.ndim - 1}
     else:

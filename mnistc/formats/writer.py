@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mnistc.formats import vectors
+from mnistc.formats.calibrate import calibrate
 from mnistc.formats.files import PathLike, write_atomic
 from mnistc.formats.model_file import ModelFile
 from mnistc.formats.reader import FORMAT, VERSION, parse_model
@@ -23,6 +25,7 @@ def write_model(
     model: ModelFile,
     quantize: str | None = None,
     encoding: str = "base64",
+    calibration: npt.NDArray[Any] | None = None,
 ) -> None:
     """Write `model` to `path`, whole or not at all.
 
@@ -35,6 +38,9 @@ def write_model(
         How kernels are stored; the errors are in `mnistc.formats.tensors`. Biases stay float32.
     encoding : {"base64", "decimal"}
         Decimal numbers are the shortest that read back as the same float32.
+    calibration : (n, ...) uint8 or float array, optional
+        For int8: images such as those trained on. Weights are then rounded so that what the
+        layers make of these images changes least; see `mnistc.formats.calibrate`.
 
     Raises
     ------
@@ -44,17 +50,25 @@ def write_model(
     OSError
         If the disk is full or the directory not writable; an old file is then unchanged.
     """
-    write_atomic(path, format_model(model, quantize, encoding))
+    write_atomic(path, format_model(model, quantize, encoding, calibration))
 
 
-def format_model(model: ModelFile, quantize: str | None = None, encoding: str = "base64") -> bytes:
+def format_model(
+    model: ModelFile,
+    quantize: str | None = None,
+    encoding: str = "base64",
+    calibration: npt.NDArray[Any] | None = None,
+) -> bytes:
     """Bytes of the model file that `write_model` writes."""
     if quantize not in QUANTIZED:
         raise ValueError(f"quantize must be None, 'float16' or 'int8'; got {short(quantize)}")
     check_choice("encoding", encoding, ENCODINGS)
-    model = replace(model.folded(), generator=_generator())
+    if calibration is not None and quantize != "int8":
+        raise ValueError(f"calibration is for quantize='int8', got quantize={short(quantize)}")
+    model, scales = (model.folded(), {}) if calibration is None else calibrate(model, calibration)
+    model = replace(model, generator=_generator())
     tensors = {
-        key: encode_tensor(array, dtype_for(array.shape, quantize), encoding, key)
+        key: encode_tensor(array, dtype_for(array.shape, quantize), encoding, key, scales.get(key))
         for key, array in model.weights.items()
     }
     stored = {

@@ -17,6 +17,7 @@ from mnistc.history import History
 from mnistc.layers import Layer, Shape
 from mnistc.model import PathLike, Sequential
 from mnistc.optimizers import Adam, Optimizer
+from mnistc.recipes.distil import Distillation, harden
 from mnistc.schedules import Constant, Schedule
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class Recipe:
     prepare : callable, optional
         From the training set, a seed and the datasets' folder (None: as in `datasets.load`) to
         images and labels, where more than the set itself is trained on.
+    distillation : Distillation, optional
+        Where a teacher's answers are learnt in place of the labels. The network must end in a
+        dense layer with softmax.
     expected : str
         Accuracy and time that were measured.
     """
@@ -82,6 +86,7 @@ class Recipe:
     augment: Augment | None = None
     ema: float = 0.0
     prepare: Prepare | None = None
+    distillation: Distillation | None = None
     expected: str = ""
 
     def network(
@@ -131,6 +136,8 @@ class Recipe:
             if self.prepare is None
             else self.prepare(data, seed, data_dir)
         )
+        if self.distillation is not None:
+            images, labels = self.distillation.pool(images, labels, seed, n_threads)
         began = time.perf_counter()
         history = network.fit(
             images,
@@ -151,6 +158,8 @@ class Recipe:
             precision=precision,
             verbose=verbose,
         )
+        if self.distillation is not None:
+            harden(network, self.distillation.temperature)
         return Result(network, history, time.perf_counter() - began)
 
     def network_for(self, data: Dataset, seed: int = 0) -> Sequential:
