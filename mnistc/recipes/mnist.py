@@ -69,10 +69,15 @@ def small_cnn(input_shape: Shape, classes: int) -> list[Layer]:
 
 
 def tiny_cnn(input_shape: Shape, classes: int) -> list[Layer]:
-    layers: list[Layer] = []
-    for _ in range(2):
-        layers += [*_normalized(8), MaxPool2D(2)]
-    return [*layers, *_normalized(8), Flatten(), Dense(classes, "softmax")]
+    return [
+        Conv2D(8, 3, activation="relu"),
+        MaxPool2D(2),
+        Conv2D(8, 3, activation="relu"),
+        MaxPool2D(2),
+        Conv2D(8, 3, activation="relu"),
+        Flatten(),
+        Dense(classes, "softmax"),
+    ]
 
 
 def large_cnn(input_shape: Shape, classes: int) -> list[Layer]:
@@ -116,7 +121,8 @@ RECIPES = [
         augment=SLIGHT,
         distillation=Distillation("cnn-large", 6, STRONG),
         ema=0.998,
-        expected="int8: MNIST 99.37 %, mean of seeds 0, 1 (99.39, 99.35); 3 minutes on one core",
+        expected="int8: MNIST 99.45 %, mean of seeds 0, 1, 2 (99.52, 99.38, 99.46); "
+        "10 minutes on one core",
     ),
     Recipe(
         name="cnn",
@@ -134,13 +140,13 @@ RECIPES = [
         name="cnn-tiny",
         description="Three convolutions of 8 channels, fewer than 2,000 weights.",
         build=tiny_cnn,
-        epochs=50,
+        epochs=60,
         batch_size=64,
         optimizer=Adam(0.005),
         schedule=OneCycle(),
         augment=GENTLE,
         ema=0.999,
-        expected="int8: MNIST 98.91 %, mean of seeds 0 to 4 (98.85, 98.79, 99.08, 98.87, 98.95); "
+        expected="int8: MNIST 98.92 %, mean of seeds 0 to 4 (98.87, 98.80, 99.13, 98.90, 98.91); "
         "95 seconds on one core",
     ),
     Recipe(
@@ -153,7 +159,7 @@ RECIPES = [
         schedule=OneCycle(),
         augment=LARGE,
         ema=0.998,
-        expected="not run",
+        expected="int8: MNIST 99.66 %, mean of seeds 0, 1 (99.60, 99.71); 25 minutes on one core",
     ),
     Recipe(
         name="fashion",
