@@ -1,8 +1,14 @@
 """Fixtures that several test files share."""
 
+import signal
+
 import pytest
 
 from mnistc import _core
+
+# Started in the background, a shell has Ctrl-C ignored, by children, too; the tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=_core.available_kernels())

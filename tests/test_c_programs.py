@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+CORE = sorted((ROOT / "csrc").rglob("*.c"))
 PROGRAMS = sorted((ROOT / "tests" / "c").glob("test_*.c"))
 COMPILER = shutil.which(os.environ.get("CC", "cc").split()[0])
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-ffp-contract=off", "-fno-trapping-math"]
@@ -65,18 +66,32 @@ def sanitizer(folder: Path, name: str) -> list[str]:
     return SANITIZERS[name] * works(COMPILER, folder, *SANITIZERS[name])
 
 
-def build_core(folder: Path, flags: list[str]) -> list[Path]:
-    """Object files of the whole core."""
-    extra = kernel_flags()
+def build_objects(
+    folder: Path,
+    flags: list[str],
+    sources: list[Path],
+    compiler: str | None = COMPILER,
+    extra: dict[str, list[str]] | None = None,
+) -> list[Path]:
+    """Object files of sources; `extra` flags by a file's place in csrc."""
 
     def build(source: Path) -> Path:
-        name = source.relative_to(ROOT / "csrc").as_posix()
+        name = source.name if source.parent == PROGRAMS[0].parent else place(source)
         target = folder / (name.replace("/", "_") + ".o")
-        run(COMPILER, *flags, *extra.get(name, []), "-c", source, "-o", target)
+        run(compiler, *flags, *(extra or {}).get(name, []), "-c", source, "-o", target)
         return target
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(build, sorted((ROOT / "csrc").rglob("*.c"))))
+        return list(pool.map(build, sources))
+
+
+def place(source: Path) -> str:
+    return source.relative_to(ROOT / "csrc").as_posix()
+
+
+def build_core(folder: Path, flags: list[str]) -> list[Path]:
+    """Object files of the whole core."""
+    return build_objects(folder, flags, CORE, extra=kernel_flags())
 
 
 @pytest.fixture(scope="session")
@@ -132,8 +147,9 @@ def test_emulated_kernels(table, tmp_path):
         names += ["kernels/amx.c", "bf16.c", "net.c", "forward.c", "backward.c", "predict.c"]
         names += ["trainer.c", "train.c", "mlp.c", "norm.c", "optim.c", "threads.c"]
     shim = ROOT / "tests" / "c" / "simde"
-    run(COMPILER, *FLAGS, "-w", *extra, f"-I{shim}", "-DMC_EMULATED", program,
-        *core_files(*names), "-lm", "-o", tmp_path / table)  # fmt: skip
+    flags = [*FLAGS, "-w", *extra, f"-I{shim}", "-DMC_EMULATED"]
+    objects = build_objects(tmp_path, flags, [program, *core_files(*names)])
+    run(COMPILER, *flags, *objects, "-lm", "-o", tmp_path / table)
     run(tmp_path / table)
 
 
@@ -142,7 +158,7 @@ def test_emulated_neon(tmp_path):
     compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
     if compiler is None or emulator is None:
         pytest.skip("no aarch64-linux-gnu-gcc and qemu-aarch64 here")
-    sources = sorted((ROOT / "csrc").rglob("*.c"))
-    flags = [flag for flag in FLAGS if flag != "-O1"]
-    run(compiler, *flags, "-O2", "-static", KERNEL_TEST, *sources, "-lm", "-o", tmp_path / "neon")
+    flags = [*(flag for flag in FLAGS if flag != "-O1"), "-O2", "-static"]
+    objects = build_objects(tmp_path, flags, [KERNEL_TEST, *CORE], compiler)
+    run(compiler, *flags, *objects, "-lm", "-o", tmp_path / "neon")
     run(emulator, tmp_path / "neon")

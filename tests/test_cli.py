@@ -155,13 +155,19 @@ def test_ctrl_c_saves(digits, tmp_path):
     command = [sys.executable, "-m", "mnistc", "train", "--dataset", digits, "--epochs", 10**6,
                "--out", out, "--checkpoint", kept, "--json"]  # fmt: skip
     with subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
-        while not kept.exists():
-            time.sleep(0.01)
-            assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
+        try:
+            while not kept.exists():
+                time.sleep(0.01)
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 1
     assert "Traceback" not in stderr
     assert "interrupted" in json.loads(stdout)["error"]

@@ -254,9 +254,12 @@ def test_ctrl_c_stops_and_leaves_a_usable_network(tmp_path):
     path = tmp_path / "interrupted.npz"
     program = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), str(path)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout.readline() == b"started\n"
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        try:
+            assert process.stdout.readline() == b"started\n"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert out.endswith(b"usable\n"), err.decode()
     assert path.exists()
 
