@@ -101,10 +101,10 @@ static void dense_sparse(const mc_net *net, const mc_op *op, const float *x, con
 
 /* Row by row pays for few images (the weights are read once in the order in which they lie) and
  * for images that are mostly paper. A function of the values alone, never of threads. */
-static int prefers_sparse(const mc_op *op, int index, const mc_values *v) {
+static int prefers_sparse(const mc_op *op, const mc_values *v) {
     if (op->n_weights > INT32_MAX) return 0;
     if (v->n < 4) return 1;
-    if (index > 0) return 0;
+    if (op->needs_dx) return 0; /* not the first layer with weights */
     size_t nonzero = 0;
     const size_t total = (size_t)v->n * op->in_size;
     for (size_t i = 0; i < total; i++) nonzero += v->x[i] != 0.0f;
@@ -116,7 +116,7 @@ static void dense_forward(const mc_run *run, int index, const mc_values *v, int 
     const mc_op *op = &net->ops[index];
     if (run->bf16) {
         mc_bf16_dense(run, index, v, 0, op->n_panels, relu);
-    } else if (prefers_sparse(op, index, v)) {
+    } else if (prefers_sparse(op, v)) {
         const mc_scratch s = mc_scratch_of(run, op);
         for (int i = 0; i < v->n; i++)
             dense_sparse(net, op, v->x + (size_t)i * op->in_size, &s, relu,

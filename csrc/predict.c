@@ -49,11 +49,14 @@ static void predict_slice(void *context, int task, int thread) {
     } else {
         x = (const float *)p->x + first * net->n_inputs;
     }
-    for (int i = 0; i < net->n_ops; i++) {
-        float *y = i == net->n_ops - 1 ? p->out + first * net->n_outputs : buffer[i % 2];
+    for (int i = 0, turn = 0; i < net->n_ops; i++) {
+        const int last = i == net->n_ops - 1;
+        if (!last && net->ops[i].layer.type == MC_FLATTEN) continue; /* the same values */
+        float *y = last ? p->out + first * net->n_outputs : buffer[turn];
         const mc_values v = {.n = (int)n, .first = first, .x = x, .y = y};
         mc_op_forward(&run, i, &v, 0);
         x = y;
+        turn = !turn;
     }
 }
 
