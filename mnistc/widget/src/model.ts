@@ -52,7 +52,7 @@ const MAX_SIZE = 1 << 21; // weights, in one tensor and in all of them; values o
 const MAX_WORK = 2e7; // multiply-adds of one prediction: some 30 ms
 const ACTIVATIONS = ["linear", "relu", "sigmoid", "tanh", "softmax"];
 /** As the bytes of any machine with a browser are: little-endian. */
-const TYPES: Json = { f32: Float32Array, f16: Uint16Array, i8: Int8Array };
+const TYPES: Json = { f32: Float32Array, f16: Int16Array, i8: Int8Array };
 
 const LAYERS =
   /^(dense|(depthwise_)?conv2d|batch_norm|max_pool2d|global_average_pool2d|flatten|activation)$/;
@@ -75,13 +75,6 @@ function sizes(value: Json, where: string): Shape {
   want(Array.isArray(value) && value.length < 5 && product(value) <= MAX_SIZE &&
     value.every((n) => Number.isInteger(n) && n > 0), where, "possible sizes", value);
   return value;
-}
-
-function halfToFloat(half: number): number {
-  const exponent = (half >> 10) & 31, mantissa = half & 1023;
-  const magnitude = exponent > 30 ? NaN
-    : 2 ** ((exponent || 1) - 25) * (exponent ? 1024 + mantissa : mantissa);
-  return half >> 15 ? -magnitude : magnitude;
 }
 
 /**
@@ -112,7 +105,14 @@ function decodeBase64(text: string, dtype: string): ArrayLike<number> {
     const binary = atob(text), bytes = new Uint8Array(binary.length);
     for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
     const values = new TYPES[dtype](bytes.buffer);
-    return dtype == "f16" ? Array.from(values, halfToFloat) : values;
+    if (dtype != "f16") return values;
+    // Bits in their float32 places, the sign filling those above it; exponents are 112 too small.
+    const floats = new Float32Array(values), bits = new Int32Array(floats.buffer);
+    for (let i = 0; i < bits.length; i++) {
+      bits[i] = values[i] << 13 & ~(7 << 28);
+      floats[i] *= ~values[i] & 31744 ? 2 ** 112 : NaN;
+    }
+    return floats;
   } catch {
     return []; // no base64, or bytes left over
   }
