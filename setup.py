@@ -41,6 +41,7 @@ SOURCES = {
         "kernels/baseline.c",
         "kernels/avx2.c",
         "kernels/avx512.c",
+        "kernels/avx512bf16.c",
         "kernels/amx.c",
         "kernels/neon.c",
     ],
@@ -51,6 +52,14 @@ SOURCES = {
 KERNEL_FLAGS = {
     "kernels/avx2.c": ["-mavx2", "-mfma"],
     "kernels/avx512.c": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
+    "kernels/avx512bf16.c": [
+        "-mavx512f",
+        "-mavx512bw",
+        "-mavx512dq",
+        "-mavx512vl",
+        "-mfma",
+        "-mavx512bf16",
+    ],
     "kernels/amx.c": [
         "-mavx512f",
         "-mavx512bw",
@@ -63,7 +72,7 @@ KERNEL_FLAGS = {
     ],
 }
 # A compiler that does not know their flags leaves these empty, and their tables out.
-OPTIONAL = {"kernels/amx.c"}
+OPTIONAL = {"kernels/avx512bf16.c", "kernels/amx.c"}
 
 # No -march=native and no -ffast-math: a result may depend on the kernel table, never on the
 # machine that built the wheel. Contraction is written out (FMA intrinsics), so it is off here.

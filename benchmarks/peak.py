@@ -165,7 +165,7 @@ def measure(seconds: float = 0.2) -> dict:
 def peak_of(result: dict, kernels: str, threads: int) -> float | None:
     """GFLOP/s that a kernel table could reach at most, told from a results file."""
     found = result.get("gflops", {}).get(str(threads), {})
-    names = {"baseline": "sse2", "ref": "sse2", "amx": "avx512"}
+    names = {"baseline": "sse2", "ref": "sse2", "avx512bf16": "avx512", "amx": "avx512"}
     return found.get(names.get(kernels, kernels)) or (max(found.values()) if found else None)
 
 

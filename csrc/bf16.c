@@ -5,17 +5,14 @@
  * Everything else is float32: sums, biases, weight gradients, and what the lists of winners behind
  * a pooling carry back (backward.c), where row sums of few terms are cheaper than dense products.
  *
- * An image is rounded once and read by many taps; all panels follow a gathering of inputs, so
- * pooling takes MC_CHUNK positions at a time and finds them in the first-level cache.
+ * An image is rounded once and read by many taps.
  */
 #include "ops.h"
-
-enum { MC_CHUNK = 64 }; /* whole windows, and whole blocks of every table */
 
 typedef struct {
     float *padded;  /* an image with its border */
     float *rounded; /* the same, or MC_DENSE_ROWS rows, as round_bf16 leaves them */
-    float *tile;    /* (n_panels, MC_CHUNK, cols) before pooling */
+    float *tile;    /* (n_panels, n_positions, cols) before pooling */
 } bf16_scratch;
 
 static size_t larger(size_t a, size_t b) {
@@ -26,7 +23,8 @@ static void carve(const mc_net *net, const mc_op *op, mc_arena *arena, bf16_scra
     size_t padded = 0, rounded = 0, tile = 0;
     if (op->layer.type == MC_CONV2D) {
         padded = rounded = larger(mc_size(op->padded), mc_size(op->back_padded));
-        if (op->fused_pool) tile = (size_t)(op->n_panels * net->kernels->cols) * MC_CHUNK;
+        if (op->fused_pool)
+            tile = (size_t)(op->n_panels * net->kernels->cols) * (size_t)op->n_positions;
     } else if (op->layer.type == MC_DENSE) {
         rounded = MC_DENSE_ROWS * larger(op->in_size, op->out_size);
     }
@@ -60,19 +58,26 @@ size_t mc_bf16_panel_floats(const mc_net *net, int n_taps) {
     return ((size_t)n_taps + 1 + MC_BF16_PAD) * (size_t)net->kernels->cols;
 }
 
-static void pack(const mc_net *net, const float *panels, int n_taps, int panel, float *rounded) {
+/* Taps that lie side by side: those of a row of a kernel, or all of a dense layer. */
+static int run_of(const mc_op *op, int n_taps, int channels) {
+    return op->layer.type == MC_CONV2D ? op->layer.kernel_width * channels : n_taps;
+}
+
+static void pack(const mc_net *net, const float *panels, int n_taps, int run, int panel,
+                 float *rounded) {
     const size_t floats = ((size_t)n_taps + 1) * (size_t)net->kernels->cols;
-    net->kernels->pack_bf16(panels + (size_t)panel * floats, n_taps,
+    net->kernels->pack_bf16(panels + (size_t)panel * floats, n_taps, run,
                             rounded + (size_t)panel * mc_bf16_panel_floats(net, n_taps));
 }
 
 void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *weights) {
-    pack(net, op->panels, op->n_taps, panel, weights->panels);
+    pack(net, op->panels, op->n_taps, run_of(op, op->n_taps, op->in.channels), panel,
+         weights->panels);
 }
 
 void mc_bf16_pack_back(const mc_net *net, const mc_op *op, int part, const float *back,
                        const mc_bf16 *weights) {
-    pack(net, back, op->n_back_taps, part, weights->back);
+    pack(net, back, op->n_back_taps, run_of(op, op->n_back_taps, op->n_out), part, weights->back);
 }
 
 /* ---- dense layers ---- */
@@ -128,38 +133,32 @@ void mc_bf16_dense_dx(const mc_run *run, int index, const mc_values *v, int firs
 
 /* ---- convolutions ---- */
 
-static const void *rounded_image(const mc_run *run, const float *image, mc_shape shape,
-                                 int pad_height, int pad_width, const bf16_scratch *s) {
-    size_t size = mc_size(shape);
-    if (pad_height || pad_width) {
-        mc_pad(image, shape, pad_height, pad_width, s->padded);
-        image = s->padded;
-        size = (size_t)(shape.height + 2 * pad_height) * (size_t)(shape.width + 2 * pad_width) *
-               (size_t)shape.channels;
-    }
-    run->net->kernels->round_bf16(image, size, s->rounded);
-    return s->rounded;
+/* The image inside its border. */
+static const float *with_border(const float *image, mc_shape shape, int pad_height, int pad_width,
+                                const bf16_scratch *s) {
+    if (!pad_height && !pad_width) return image;
+    mc_pad(image, shape, pad_height, pad_width, s->padded);
+    return s->padded;
 }
 
-/* Positions MC_CHUNK by MC_CHUNK, each chunk pooled where it lies. */
+/* Windows of paper are passed over, as in float32. */
 static void pooled_image(const mc_run *run, const mc_op *op, mc_product product,
-                         const bf16_scratch *s, int relu, float *y, uint8_t *mask) {
+                         const bf16_scratch *s, const mc_live *live, int relu, float *y,
+                         uint8_t *mask) {
     const mc_kernels *k = run->net->kernels;
+    const size_t panel_floats = mc_bf16_panel_floats(run->net, op->n_taps);
+    product.position = live->position;
+    product.n_positions = 4 * live->n;
     product.out = s->tile;
     product.out_stride = k->cols;
-    product.out_panel = (ptrdiff_t)MC_CHUNK * k->cols;
+    product.out_panel = (ptrdiff_t)op->n_positions * k->cols;
     product.n_cols = (op->n_out + k->lane - 1) / k->lane * k->lane;
-    for (int done = 0; done < op->n_positions; done += MC_CHUNK) {
-        const int left = op->n_positions - done;
-        product.position = op->positions + done;
-        product.n_positions = left < MC_CHUNK ? left : MC_CHUNK;
-        k->dot_bf16(&product);
-        const size_t window = (size_t)done / 4 * (size_t)op->n_out;
-        for (int p = 0; p < op->n_panels; p++) {
-            const int c0 = p * k->cols, cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
-            k->pool_windows(s->tile + p * product.out_panel, product.n_positions / 4, cols, relu,
-                            y + window + c0, mask ? mask + window + c0 : NULL, op->n_out);
-        }
+    k->dot_bf16(&product);
+    for (int p = 0; p < op->n_panels; p++) {
+        const int c0 = p * k->cols, cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
+        mc_pool_live(k, op, live, s->tile + p * product.out_panel,
+                     product.panels + (size_t)p * panel_floats, cols, relu, y + c0,
+                     mask ? mask + c0 : NULL);
     }
 }
 
@@ -167,27 +166,33 @@ void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
     const mc_kernels *k = run->net->kernels;
     const mc_op *op = &run->net->ops[index];
     const bf16_scratch s = scratch_of(run, op);
-    mc_product product = {.position = op->positions,
+    const mc_scratch windows = mc_scratch_of(run, op);
+    mc_product product = {.x = s.rounded,
+                          .position = op->positions,
                           .tap = op->taps,
                           .n_positions = op->n_positions,
                           .n_taps = op->n_taps,
-                          .run = op->layer.kernel_width * op->in.channels,
+                          .run = run_of(op, op->n_taps, op->in.channels),
                           .panels = run->bf16[index].panels,
                           .n_panels = op->n_panels,
                           .n_cols = op->n_out,
-                          .relu = relu,
                           .out_stride = op->n_out,
                           .out_panel = k->cols};
     k->begin_bf16();
     for (size_t i = 0; i < (size_t)v->n; i++) {
-        product.x =
-            rounded_image(run, v->x + i * op->in_size, op->in, op->pad_height, op->pad_width, &s);
-        product.out = v->y + i * op->out_size;
-        if (op->fused_pool)
-            pooled_image(run, op, product, &s, relu, product.out,
+        const float *image =
+            with_border(v->x + i * op->in_size, op->in, op->pad_height, op->pad_width, &s);
+        float *y = v->y + i * op->out_size;
+        k->round_bf16(image, mc_size(op->padded), s.rounded);
+        if (op->fused_pool) {
+            const mc_live live = mc_live_windows(op, image, &windows);
+            pooled_image(run, op, product, &s, &live, relu, y,
                          v->mask ? v->mask + i * op->mask_size : NULL);
-        else
+        } else {
+            product.relu = relu;
+            product.out = y;
             k->dot_bf16(&product);
+        }
     }
     k->end_bf16();
 }
@@ -197,20 +202,21 @@ void mc_bf16_conv_dx(const mc_run *run, int index, const float *dy, float *dx) {
     const mc_op *op = &run->net->ops[index];
     const bf16_scratch s = scratch_of(run, op);
     const mc_shape shape = {op->conv_height, op->conv_width, op->n_out};
-    const mc_product product = {
-        .x = rounded_image(run, dy, shape, op->back_pad_height, op->back_pad_width, &s),
-        .position = op->back_positions,
-        .tap = op->back_taps,
-        .n_positions = op->n_back_positions,
-        .n_taps = op->n_back_taps,
-        .run = op->layer.kernel_width * op->n_out,
-        .panels = run->bf16[index].back,
-        .n_panels = mc_back_parts(run->net, op),
-        .n_cols = op->in.channels,
-        .out = dx,
-        .out_stride = op->in.channels,
-        .out_panel = k->cols};
+    const mc_product product = {.x = s.rounded,
+                                .position = op->back_positions,
+                                .tap = op->back_taps,
+                                .n_positions = op->n_back_positions,
+                                .n_taps = op->n_back_taps,
+                                .run = run_of(op, op->n_back_taps, op->n_out),
+                                .panels = run->bf16[index].back,
+                                .n_panels = mc_back_parts(run->net, op),
+                                .n_cols = op->in.channels,
+                                .out = dx,
+                                .out_stride = op->in.channels,
+                                .out_panel = k->cols};
+    dy = with_border(dy, shape, op->back_pad_height, op->back_pad_width, &s);
     k->begin_bf16();
+    k->round_bf16(dy, mc_size(op->back_padded), s.rounded);
     k->dot_bf16(&product);
     k->end_bf16();
 }

@@ -1,12 +1,14 @@
 /* cpu.c - which kernel tables this machine can run. The one place that lists what each needs.
  *
- *   table     CPU (CPUID)                            operating system (XGETBV after OSXSAVE)
- *   ref       anything                               -
- *   baseline  anything (SSE2 is part of x86-64)      -
- *   avx2      AVX, AVX2, FMA                         saves XMM and YMM (XCR0 bits 1, 2)
- *   avx512    avx2 + AVX512 F, BW, DQ, VL            and opmask, ZMM (bits 5, 6, 7)
- *   amx       avx512 + AMX TILE, BF16 + AVX512 BF16  and tiles (bits 17, 18), which Linux gives to
- * a process that asks for them neon      arm64                                  -
+ *   table       CPU (CPUID)                         operating system (XGETBV after OSXSAVE)
+ *   ref         anything                            -
+ *   baseline    anything (SSE2 is part of x86-64)   -
+ *   avx2        AVX, AVX2, FMA                      saves XMM and YMM (XCR0 bits 1, 2)
+ *   avx512      avx2 + AVX512 F, BW, DQ, VL         and opmask, ZMM (bits 5, 6, 7)
+ *   avx512bf16  avx512 + AVX512 BF16                as avx512
+ *   amx         avx512bf16 + AMX TILE, BF16         and tiles (bits 17, 18), which Linux gives to a
+ *                                                   process that asks for them
+ *   neon        arm64                               -
  *
  * CPUID alone is not enough: a virtual machine may show AVX2 while its kernel does not save the
  * registers.
@@ -27,7 +29,8 @@ enum {
     OS_TILES = 256,
     NEEDS_AVX2 = AVX | AVX2 | FMA | OS_YMM,
     NEEDS_AVX512 = NEEDS_AVX2 | AVX512 | OS_ZMM,
-    NEEDS_AMX = NEEDS_AVX512 | AVX512_BF16 | AMX_BF16 | OS_TILES
+    NEEDS_AVX512BF16 = NEEDS_AVX512 | AVX512_BF16,
+    NEEDS_AMX = NEEDS_AVX512BF16 | AMX_BF16 | OS_TILES
 };
 
 static const struct {
@@ -92,9 +95,12 @@ static const struct {
     const mc_kernels *table;
     int needs;
 } tables[] = {
-    {&mc_kernels_ref, 0},           {&mc_kernels_baseline, 0},
+    {&mc_kernels_ref, 0},
+    {&mc_kernels_baseline, 0},
 #if defined(__x86_64__)
-    {&mc_kernels_avx2, NEEDS_AVX2}, {&mc_kernels_avx512, NEEDS_AVX512},
+    {&mc_kernels_avx2, NEEDS_AVX2},
+    {&mc_kernels_avx512, NEEDS_AVX512},
+    {&mc_kernels_avx512bf16, NEEDS_AVX512BF16},
     {&mc_kernels_amx, NEEDS_AMX},
 #elif defined(__aarch64__)
     {&mc_kernels_neon, 0},

@@ -173,9 +173,8 @@ mc_live mc_live_windows(const mc_op *op, const float *image, const mc_scratch *s
     return some;
 }
 
-/* One panel's columns of the pooled output: live windows from the tile, run by run. */
-static void pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, const float *tile,
-                      const float *bias, int cols, int relu, float *y, uint8_t *mask) {
+void mc_pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, const float *tile,
+                  const float *bias, int cols, int relu, float *y, uint8_t *mask) {
     const size_t n_out = (size_t)op->n_out;
     float blank[MC_MAX_COLS];
     for (int c = 0; c < cols; c++) blank[c] = relu && bias[c] < 0.0f ? 0.0f : bias[c];
@@ -205,7 +204,7 @@ static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, 
             const int whole = (cols + k->lane - 1) / k->lane * k->lane;
             k->dot_panel(image, live.position, 4 * live.n, op->taps, op->n_taps, panel, 0, s->tile,
                          k->cols, whole);
-            pool_live(k, op, &live, s->tile, panel, cols, relu, y + c0, mask ? mask + c0 : NULL);
+            mc_pool_live(k, op, &live, s->tile, panel, cols, relu, y + c0, mask ? mask + c0 : NULL);
         } else {
             k->dot_panel(image, op->positions, op->n_positions, op->taps, op->n_taps, panel, relu,
                          y + c0, op->n_out, cols);

@@ -113,6 +113,9 @@ typedef struct {
 } mc_live;
 
 mc_live mc_live_windows(const mc_op *op, const float *image, const mc_scratch *s);
+/* One panel's columns of the pooled output: live windows from the tile, run by run. */
+void mc_pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, const float *tile,
+                  const float *bias, int cols, int relu, float *y, uint8_t *mask);
 
 /* The first of the live windows after i that does not lie next to the one before it. */
 static inline int mc_live_run(const mc_live *live, int i) {

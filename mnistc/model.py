@@ -329,7 +329,7 @@ class Sequential:
             of the forward pass, and those of the input gradients of layers without a pooling
             behind them. Weights, sums, weight gradients and updates stay float32, as do prediction
             and validation. It means the same with all kernels, up to the order of sums, and is
-            faster with ``amx`` alone (`mnistc info` tells what is used).
+            faster with ``avx512bf16`` and ``amx`` (`mnistc info` tells what is used).
         check_range : bool
             Refuse floats outside 0 to 1, which with images mean a forgotten division by 255.
         verbose : int

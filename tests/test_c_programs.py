@@ -1,8 +1,8 @@
 """The C tests, built with sanitizers where there are any, and kernels that this CPU lacks emulated.
 
 Everything runs under AddressSanitizer and UndefinedBehaviorSanitizer; what uses threads also under
-ThreadSanitizer. AVX-512 comes from SIMDe, AMX from plain C beside it, NEON from a cross compiler
-and QEMU.
+ThreadSanitizer. AVX-512 comes from SIMDe, its BF16 and AMX from plain C beside it, NEON from a
+cross compiler and QEMU.
 """
 
 import ast
@@ -27,7 +27,11 @@ SANITIZERS = {
     "thread": ["-fsanitize=thread"],
 }
 WITH_THREADS = ("test_threads", "test_network")
-EMULATED_AMX = ["-D__AMX_BF16__", "-D__AVX512BF16__", "-DSIMDE_X86_AVX512BF16_NO_NATIVE"]
+# What tells the compiler that it has the instructions of a table.
+EMULATED_BF16 = {
+    "avx512bf16": ["-D__AVX512BF16__"],
+    "amx": ["-D__AVX512BF16__", "-D__AMX_BF16__"],
+}
 BF16_TEST = ROOT / "tests" / "c" / "test_bf16.c"
 KERNEL_TEST = ROOT / "tests" / "c" / "test_kernels.c"
 
@@ -130,24 +134,22 @@ def core_files(*names: str) -> list[Path]:
     return [ROOT / "csrc" / name for name in names]
 
 
-@pytest.mark.parametrize("table", ["avx512", "amx"])
+@pytest.mark.parametrize("table", ["avx512", *EMULATED_BF16])
 def test_emulated_kernels(table, tmp_path):
-    """Kernels that this CPU lacks, intrinsic by intrinsic in plain C.
-
-    The compiler is told that it has the instructions whose macros decide about the table amx.
-    """
+    """Kernels that this CPU may lack, intrinsic by intrinsic in plain C."""
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         pytest.skip("these kernels are for x86-64")
     if not Path("/usr/include/simde/x86/avx512.h").exists():
         pytest.skip("no SIMDe (libsimde-dev) here")
     names = ["kernels/avx512.c", "kernels/ref.c", "augment.c", "rng.c"]
     program, extra = KERNEL_TEST, []
-    if table == "amx":
-        program, extra = BF16_TEST, [*EMULATED_AMX, *sanitizer(tmp_path, "address")]
-        names += ["kernels/amx.c", "bf16.c", "net.c", "forward.c", "backward.c", "predict.c"]
+    if table in EMULATED_BF16:
+        program, extra = BF16_TEST, [*EMULATED_BF16[table], *sanitizer(tmp_path, "address")]
+        extra.append("-DSIMDE_X86_AVX512BF16_NO_NATIVE")
+        names += [f"kernels/{table}.c", "bf16.c", "net.c", "forward.c", "backward.c", "predict.c"]
         names += ["trainer.c", "train.c", "mlp.c", "norm.c", "optim.c", "threads.c"]
     shim = ROOT / "tests" / "c" / "simde"
-    flags = [*FLAGS, "-w", *extra, f"-I{shim}", "-DMC_EMULATED"]
+    flags = [*FLAGS, "-w", *extra, f"-I{shim}", f"-DMC_EMULATED=mc_kernels_{table}"]
     objects = build_objects(tmp_path, flags, [program, *core_files(*names)])
     run(COMPILER, *flags, *objects, "-lm", "-o", tmp_path / table)
     run(tmp_path / table)

@@ -15,9 +15,9 @@
  * and each 16 columns a tile of 16 rows (pairs of taps) x 16 columns x the two taps.
  */
 #if (defined(__AMX_BF16__) || defined(__AMXBF16__)) && defined(__AVX512BF16__) /* GCC, Clang */
-#define MC_AMX
 #define HAVE_BF16
 #include "avx512.c"
+#include "words.h"
 
 enum {
     BLOCK_ROWS = 32,                       /* positions of a block: two tiles */
@@ -57,32 +57,8 @@ static inline void memory_barrier(void) {
     __asm__ volatile("" ::: "memory");
 }
 
-static inline __m512i to_words(__m512 low, __m512 high) {
-    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
-}
-
-static void round_bf16(const float *x, size_t n, void *out) {
-    uint16_t *words = out;
-    size_t i = 0;
-    for (; i + 32 <= n; i += 32)
-        _mm512_storeu_si512(words + i,
-                            to_words(_mm512_loadu_ps(x + i), _mm512_loadu_ps(x + i + 16)));
-    if (i == n) return;
-    const uint32_t mask = ((uint32_t)1 << (n - i)) - 1;
-    const __m512 low = _mm512_maskz_loadu_ps((__mmask16)mask, x + i);
-    const __m512 high = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), x + i + 16);
-    _mm512_mask_storeu_epi16(words + i, mask, to_words(low, high));
-}
-
-/* Two rows of 16 weights as 16 pairs of words. */
-static inline __m512i pair_words(__m512 even, __m512 odd) {
-    const __m512i words = to_words(even, odd);
-    const __m512i a = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(words));
-    const __m512i b = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(words, 1));
-    return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
-}
-
-static void pack_bf16(const float *panel, int n_taps, float *out) {
+static void pack_bf16(const float *panel, int n_taps, int run, float *out) {
+    (void)run;
     memcpy(out, panel, PANEL_COLS * sizeof(float));
     char *tiles = (char *)(out + PANEL_COLS);
     const float *weight = panel + PANEL_COLS;

@@ -34,7 +34,7 @@ typedef __m512 vf;
 #include "tiles.h"
 #include "loops.h"
 
-#ifndef MC_AMX /* amx.c includes this file */
+#ifndef HAVE_BF16 /* avx512bf16.c and amx.c include this file */
 MC_TABLE(mc_kernels_avx512, "avx512", VW);
 #endif
 #else

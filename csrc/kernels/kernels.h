@@ -138,11 +138,11 @@ struct mc_kernels {
     /* Products of operands rounded to bf16 (to nearest, ties to even), summed in float32. How
      * rounded values lie in memory is a table's own affair: as floats whose lower halves are zero,
      * or as words of 16 bits.
-     * n values; `out` has room for as many floats. */
+     * n > 0 values; `out` has room for as many floats. Words are followed by a zero. */
     void (*round_bf16)(const float *x, size_t n, void *out);
     /* A panel as dot_panel takes it, its weights rounded (its biases not), to the room of
-     * n_taps + 1 + MC_BF16_PAD rows. */
-    void (*pack_bf16)(const float *panel, int n_taps, float *out);
+     * n_taps + 1 + MC_BF16_PAD rows. Taps come in runs, see mc_product. */
+    void (*pack_bf16)(const float *panel, int n_taps, int run, float *out);
     /* As dot_panel, for several panels: out[q * out_panel + p * out_stride + c]. */
     void (*dot_bf16)(const mc_product *product);
     /* Around calls of dot_bf16, on their thread: its tile registers, where it has any. */
@@ -152,7 +152,7 @@ struct mc_kernels {
 
 extern const mc_kernels mc_kernels_ref, mc_kernels_baseline;
 #if defined(__x86_64__)
-extern const mc_kernels mc_kernels_avx2, mc_kernels_avx512, mc_kernels_amx;
+extern const mc_kernels mc_kernels_avx2, mc_kernels_avx512, mc_kernels_avx512bf16, mc_kernels_amx;
 #elif defined(__aarch64__)
 extern const mc_kernels mc_kernels_neon;
 #endif

@@ -386,7 +386,8 @@ static void round_bf16(const float *x, size_t n, void *out) {
     for (size_t i = 0; i < n; i++) rounded[i] = nearest_bf16(x[i]);
 }
 
-static void pack_bf16(const float *panel, int n_taps, float *out) {
+static void pack_bf16(const float *panel, int n_taps, int run, float *out) {
+    (void)run;
     memcpy(out, panel, PANEL_COLS * sizeof(float));
     round_bf16(panel + PANEL_COLS, (size_t)n_taps * PANEL_COLS, out + PANEL_COLS);
 }

@@ -78,7 +78,7 @@ def train(
     ] = None,
     log: Annotated[Path | None, typer.Option(help="CSV file for the figures of epochs.")] = None,
     precision: Annotated[
-        str, typer.Option(help="float32, or bf16: faster with the amx kernels only.")
+        str, typer.Option(help="float32, or bf16: faster with the kernels avx512bf16 and amx.")
     ] = "float32",
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -240,7 +240,7 @@ def _information(data_dir: Path | None) -> dict[str, Any]:
         "numpy": np.__version__,
         "machine": platform.machine(),
         "kernels": _core.kernels(),
-        "bf16": "tiles" if _core.kernels() == "amx" else "float32 loops",
+        "bf16": {"avx512bf16": "pairs", "amx": "tiles"}.get(_core.kernels(), "float32 loops"),
         "available": _core.available_kernels(),
         "threads": _core.default_threads(),
         "data": str(datasets.data_folder(data_dir)),

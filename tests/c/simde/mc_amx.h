@@ -86,6 +86,36 @@ static inline simde__m512i mc_to_words(simde__m512 high, simde__m512 low) {
 #undef _mm512_cvtne2ps_pbh
 #define _mm512_cvtne2ps_pbh(high, low) mc_to_words(high, low)
 
+static inline float mc_flushed(float x) {
+    return fabsf(x) < 0x1p-126f ? 0.0f : x;
+}
+
+static inline float mc_from_word(uint16_t word) {
+    const uint32_t bits = (uint32_t)word << 16;
+    float x;
+    memcpy(&x, &bits, 4);
+    return mc_flushed(x);
+}
+
+/* The odd product first; each is exact, each sum is rounded. */
+static inline simde__m512 mc_add_pairs(simde__m512 sum, simde__m512i a, simde__m512i b) {
+    float to[16];
+    uint16_t left[32], right[32];
+    simde_mm512_storeu_ps(to, sum);
+    simde_mm512_storeu_si512(left, a);
+    simde_mm512_storeu_si512(right, b);
+    for (int i = 0; i < 16; i++)
+        for (int odd = 1; odd >= 0; odd--)
+            to[i] = mc_flushed(to[i] +
+                               mc_from_word(left[2 * i + odd]) * mc_from_word(right[2 * i + odd]));
+    return simde_mm512_loadu_ps(to);
+}
+
+#undef __m512bh
+#undef _mm512_dpbf16_ps
+#define __m512bh simde__m512i
+#define _mm512_dpbf16_ps(sum, a, b) mc_add_pairs(sum, a, b)
+
 #ifndef _mm512_cvtepu16_epi32
 static inline simde__m512i mc_widen_words(simde__m256i words) {
     uint16_t from[16];
@@ -146,17 +176,6 @@ static inline void mc_tile_store(int i, void *to, ptrdiff_t stride) {
     const mc_tile *tile = mc_tile_of(i);
     for (int row = 0; row < mc_tiles.rows[i]; row++)
         memcpy((char *)to + row * stride, tile->bytes[row], (size_t)mc_tiles.row_bytes[i]);
-}
-
-static inline float mc_flushed(float x) {
-    return fabsf(x) < 0x1p-126f ? 0.0f : x;
-}
-
-static inline float mc_from_word(uint16_t word) {
-    const uint32_t bits = (uint32_t)word << 16;
-    float x;
-    memcpy(&x, &bits, 4);
-    return mc_flushed(x);
 }
 
 /* sum += even taps + odd taps, each added up on its own. */

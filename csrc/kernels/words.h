@@ -1,0 +1,29 @@
+/* words.h - rounded values as words of 16 bits, for the tables that have AVX512-BF16.
+ *
+ * Its conversion rounds to nearest, ties to even, and takes subnormal numbers for 0.
+ */
+
+static inline __m512i to_words(__m512 low, __m512 high) {
+    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
+
+/* n words and a zero behind them, so that they can be read in pairs. */
+static void round_bf16(const float *x, size_t n, void *out) {
+    uint16_t *words = out;
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        _mm512_storeu_si512(words + i,
+                            to_words(_mm512_loadu_ps(x + i), _mm512_loadu_ps(x + i + 16)));
+    const uint32_t end = (uint32_t)1 << (n - i), mask = end - 1;
+    const __m512 low = _mm512_maskz_loadu_ps((__mmask16)mask, x + i);
+    const __m512 high = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), x + i + 16);
+    _mm512_mask_storeu_epi16(words + i, mask | end, to_words(low, high));
+}
+
+/* Two rows of 16 weights as 16 pairs of words. */
+static inline __m512i pair_words(__m512 even, __m512 odd) {
+    const __m512i words = to_words(even, odd);
+    const __m512i a = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(words));
+    const __m512i b = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(words, 1));
+    return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
+}
