@@ -219,7 +219,10 @@ static void conv_backward(const mc_run *run, int index, const mc_values *v, size
         if (dx && has_pad) unpad(dimage, op->in, op->pad_height, op->pad_width, dx);
         return;
     }
-    conv_weight_dense(run, op, &s, image, dy, NULL, v->dweight);
+    if (run->bf16)
+        mc_bf16_conv_dw(run, index, image, dy, v->dweight);
+    else
+        conv_weight_dense(run, op, &s, image, dy, NULL, v->dweight);
     if (!dx) return;
     if (run->bf16) {
         mc_bf16_conv_dx(run, index, dy, dx);

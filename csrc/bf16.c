@@ -1,9 +1,10 @@
-/* bf16.c - products of operands rounded to bf16: forward, and gradients of inputs.
+/* bf16.c - products of operands rounded to bf16.
  *
  * Rounded are the values and the weights that dense layers and convolutions multiply going
- * forward, and the output gradients and weights that they multiply to get their input gradients.
- * Everything else is float32: sums, biases, weight gradients, and what the lists of winners behind
- * a pooling carry back (backward.c), where row sums of few terms are cheaper than dense products.
+ * forward, the output gradients and weights that they multiply to get their input gradients, and
+ * the values and output gradients of the weight gradients of convolutions. Everything else is
+ * float32: sums, biases, weight gradients of dense layers, and what a pooling carries back
+ * (backward.c), where row sums of few terms are cheaper than dense products.
  *
  * An image is rounded once and read by many taps.
  */
@@ -13,24 +14,43 @@ typedef struct {
     float *padded;  /* an image with its border */
     float *rounded; /* the same, or MC_DENSE_ROWS rows, as round_bf16 leaves them */
     float *tile;    /* (n_panels, n_positions, cols) before pooling */
+    /* Gradient of the weights: the rounded image in pairs, its table of positions (n_taps) and of
+     * places, a panel of output gradients, and all of them packed. */
+    float *pairs, *dy_panel, *dy_panels;
+    int32_t *position, *place;
 } bf16_scratch;
 
 static size_t larger(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
+/* Positions of a convolution with each row made even. */
+static int places_of(const mc_op *op) {
+    return op->conv_height * ((op->conv_width + 1) / 2 * 2);
+}
+
 static void carve(const mc_net *net, const mc_op *op, mc_arena *arena, bf16_scratch *s) {
-    size_t padded = 0, rounded = 0, tile = 0;
+    const size_t cols = (size_t)net->kernels->cols;
+    size_t padded = 0, rounded = 0, tile = 0, places = 0;
     if (op->layer.type == MC_CONV2D) {
         padded = rounded = larger(mc_size(op->padded), mc_size(op->back_padded));
         if (op->fused_pool)
-            tile = (size_t)(op->n_panels * net->kernels->cols) * (size_t)op->n_positions;
+            tile = (size_t)op->n_panels * cols * (size_t)op->n_positions;
+        else
+            places = (size_t)places_of(op);
     } else if (op->layer.type == MC_DENSE) {
         rounded = MC_DENSE_ROWS * larger(op->in_size, op->out_size);
     }
     s->padded = mc_take_floats(arena, padded);
     s->rounded = mc_take_floats(arena, rounded);
     s->tile = mc_take_floats(arena, tile);
+    if (!places) return;
+    s->pairs = mc_take_floats(arena, 2 * mc_size(op->padded));
+    s->dy_panel = mc_take(arena, places + 1, cols * sizeof(float));
+    s->dy_panels = mc_take(arena, (size_t)op->n_panels,
+                           mc_bf16_panel_floats(net, (int)places) * sizeof(float));
+    s->position = mc_take(arena, (size_t)op->n_taps, sizeof(int32_t));
+    s->place = mc_take(arena, places, sizeof(int32_t));
 }
 
 static bf16_scratch scratch_of(const mc_run *run, const mc_op *op) {
@@ -217,6 +237,53 @@ void mc_bf16_conv_dx(const mc_run *run, int index, const float *dy, float *dx) {
     dy = with_border(dy, shape, op->back_pad_height, op->back_pad_width, &s);
     k->begin_bf16();
     k->round_bf16(dy, mc_size(op->back_padded), s.rounded);
+    k->dot_bf16(&product);
+    k->end_bf16();
+}
+
+/* Output gradients of panel q, as weights: (places, cols). */
+static void pack_dy(const mc_run *run, const mc_op *op, const bf16_scratch *s, const float *dy,
+                    int q) {
+    const size_t cols = (size_t)run->net->kernels->cols, n_out = (size_t)op->n_out;
+    const size_t c0 = (size_t)q * cols, n = n_out - c0 < cols ? n_out - c0 : cols;
+    const int places = places_of(op), row = places / op->conv_height;
+    memset(s->dy_panel, 0, ((size_t)places + 1) * cols * sizeof(float));
+    for (int y = 0; y < op->conv_height; y++)
+        for (int x = 0; x < op->conv_width; x++, dy += n_out)
+            memcpy(s->dy_panel + ((size_t)(y * row + x) + 1) * cols, dy + c0, n * sizeof(float));
+    run->net->kernels->pack_bf16(s->dy_panel, places, 2,
+                                 s->dy_panels + (size_t)q * mc_bf16_panel_floats(run->net, places));
+}
+
+/* The product that is summed over positions: taps and positions change places, and positions
+ * come in pairs, so inputs have to lie in such pairs. */
+void mc_bf16_conv_dw(const mc_run *run, int index, const float *image, const float *dy,
+                     float *dweight) {
+    const mc_kernels *k = run->net->kernels;
+    const mc_op *op = &run->net->ops[index];
+    const bf16_scratch s = scratch_of(run, op);
+    const size_t size = mc_size(op->padded);
+    const int places = places_of(op), row = places / op->conv_height;
+    k->round_bf16(image, size, s.rounded);
+    k->pair_bf16(s.rounded, size, (size_t)op->in.channels, s.pairs);
+    for (int i = 0; i < places; i++)
+        s.place[i] = 2 * op->positions[i / row * op->conv_width + i % row / 2 * 2] + i % 2;
+    for (int t = 0; t < op->n_taps; t++) s.position[t] = 2 * op->taps[t];
+    for (int q = 0; q < op->n_panels; q++) pack_dy(run, op, &s, dy, q);
+    const mc_product product = {.x = s.pairs,
+                                .position = s.position,
+                                .tap = s.place,
+                                .n_positions = op->n_taps,
+                                .n_taps = places,
+                                .run = 2,
+                                .panels = s.dy_panels,
+                                .n_panels = op->n_panels,
+                                .n_cols = op->n_out,
+                                .add = 1,
+                                .out = dweight,
+                                .out_stride = op->n_out,
+                                .out_panel = k->cols};
+    k->begin_bf16();
     k->dot_bf16(&product);
     k->end_bf16();
 }

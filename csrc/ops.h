@@ -68,6 +68,9 @@ void mc_bf16_dense(const mc_run *run, int op, const mc_values *v, int first_pane
                    int relu);
 void mc_bf16_dense_dx(const mc_run *run, int op, const mc_values *v, int first_part, int last_part);
 void mc_bf16_conv(const mc_run *run, int op, const mc_values *v, int relu);
+/* dweight += of one image, inside its border. */
+void mc_bf16_conv_dw(const mc_run *run, int op, const float *image, const float *dy,
+                     float *dweight);
 void mc_bf16_conv_dx(const mc_run *run, int op, const float *dy, float *dx);
 
 size_t mc_scratch_bytes(const mc_net *net, int training);

@@ -102,7 +102,8 @@ def convolution(
     first: bool = False,
     pooled: bool = False,
 ) -> tuple[Array, Back]:
-    """`low` as in `dense`; with a pooling behind it (`pooled`) it does not round the way back."""
+    """`low` rounds the operands of all products, but with a pooling behind it (`pooled`) not those
+    of the way back."""
     kh, kw = weight.shape[:2]
     top, left = (kh // 2, kw // 2) if same else (0, 0)
     padded = np.pad(x, ((0, 0), (top, top), (left, left), (0, 0)))
@@ -114,14 +115,16 @@ def convolution(
 
     def back(dy: Array) -> tuple[Array, list[Array]]:
         dweight, dpadded = np.zeros_like(weight), np.zeros_like(padded)
-        dense_back = low and not first and not pooled
-        rounded, turned = (low(dy), low(weight, exact=True)) if dense_back else (dy, weight)
+        rounded, turned, values = dy, weight, padded
+        if low and not pooled:
+            rounded, turned, values = low(dy), used, seen
         for i, j in spots:
             if depthwise:
                 dweight[i, j] = (window(padded, i, j) * dy).sum((0, 1, 2))
                 window(dpadded, i, j)[...] += dy * weight[i, j]
             else:
-                dweight[i, j] = np.tensordot(window(padded, i, j), dy, ((0, 1, 2), (0, 1, 2)))
+                part = np.tensordot(window(values, i, j), rounded, ((0, 1, 2), (0, 1, 2)))
+                dweight[i, j] = part
                 window(dpadded, i, j)[...] += rounded @ turned[i, j].T
         dx = dpadded[:, top : top + x.shape[1], left : left + x.shape[2]]
         return dx, [dweight, dy.sum((0, 1, 2))]

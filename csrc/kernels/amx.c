@@ -165,14 +165,15 @@ static void block_panel(const mc_product *d, gathered a, int first, int n, int r
     const int relu = d->relu && tap + n_taps == d->n_taps;
     const int n_steps = (n_taps + TILE_TAPS - 1) / TILE_TAPS;
     const ptrdiff_t stride = d->out_stride * (ptrdiff_t)sizeof(float);
+    const int goes_on = tap || d->add;
     if (n == rows && n_cols == PANEL_COLS && !relu) {
-        multiply(a, rows, tiles, n_steps, tap ? out : panel, tap ? stride : 0, out, stride);
+        multiply(a, rows, tiles, n_steps, goes_on ? out : panel, goes_on ? stride : 0, out, stride);
         return;
     }
     float sums[BLOCK_ROWS * PANEL_COLS];
     const ptrdiff_t row = PANEL_COLS * sizeof(float);
-    if (tap) copy_sums(out, d->out_stride, sums, PANEL_COLS, n, n_cols, 0);
-    multiply(a, rows, tiles, n_steps, tap ? sums : panel, tap ? row : 0, sums, row);
+    if (goes_on) copy_sums(out, d->out_stride, sums, PANEL_COLS, n, n_cols, 0);
+    multiply(a, rows, tiles, n_steps, goes_on ? sums : panel, goes_on ? row : 0, sums, row);
     copy_sums(sums, PANEL_COLS, out, d->out_stride, n, n_cols, relu);
 }
 

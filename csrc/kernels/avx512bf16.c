@@ -37,6 +37,19 @@ INLINE vf add_pairs(vf sum, __m512i inputs, __m512i weights) {
     return _mm512_dpbf16_ps(sum, (__m512bh)inputs, (__m512bh)weights);
 }
 
+/* Sums to go on from. */
+INLINE void tile_load(vf sum[][2], const float *from, ptrdiff_t stride, int n_cols,
+                      const int vectors, const int rows) {
+    const unsigned mask = 0xffffffffu >> (PANEL_COLS - n_cols);
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int j = 0; j < vectors; j++)
+            sum[i][j] =
+                _mm512_maskz_loadu_ps((__mmask16)(mask >> VW * j), from + i * stride + j * VW);
+    }
+}
+
 /* dot_tile by pairs of taps. */
 INLINE void pair_tile(const mc_product *d, const int32_t *position, const float *panel, vf floor,
                       float *out, int n_cols, const int vectors, const int rows) {
@@ -49,6 +62,7 @@ INLINE void pair_tile(const mc_product *d, const int32_t *position, const float 
         UNROLL
         for (int j = 0; j < vectors; j++) sum[i][j] = bias[j];
     }
+    if (d->add) tile_load(sum, out, d->out_stride, n_cols, vectors, rows);
     const float *w = panel + PANEL_COLS;
     const int run = d->run;
     for (int t = 0; t < d->n_taps; t += run) {

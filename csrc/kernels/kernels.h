@@ -45,7 +45,7 @@ typedef struct {
     int run;              /* taps come in runs of so many, each offset one more than the last */
     const float *panels;  /* from pack_bf16, each with room for n_taps + 1 + MC_BF16_PAD rows */
     int n_panels, n_cols; /* columns of all panels together */
-    int relu;
+    int relu, add;        /* add: to what `out` has, and biases are 0 */
     float *out;
     ptrdiff_t out_stride, out_panel; /* from position to position, from panel to panel */
 } mc_product;
@@ -140,6 +140,9 @@ struct mc_kernels {
      * or as words of 16 bits.
      * n > 0 values; `out` has room for as many floats. Words are followed by a zero. */
     void (*round_bf16)(const float *x, size_t n, void *out);
+    /* Each of n rounded values beside the one `stride` further on (0 beyond the end): out (n, 2).
+     */
+    void (*pair_bf16)(const void *rounded, size_t n, size_t stride, void *out);
     /* A panel as dot_panel takes it, its weights rounded (its biases not), to the room of
      * n_taps + 1 + MC_BF16_PAD rows. Taps come in runs, see mc_product. */
     void (*pack_bf16)(const float *panel, int n_taps, int run, float *out);

@@ -386,19 +386,44 @@ static void round_bf16(const float *x, size_t n, void *out) {
     for (size_t i = 0; i < n; i++) rounded[i] = nearest_bf16(x[i]);
 }
 
+static void pair_bf16(const void *rounded, size_t n, size_t stride, void *out) {
+    const float *x = rounded;
+    float *pairs = out;
+    for (size_t i = 0; i < n; i++) {
+        pairs[2 * i] = x[i];
+        pairs[2 * i + 1] = i + stride < n ? x[i + stride] : 0.0f;
+    }
+}
+
 static void pack_bf16(const float *panel, int n_taps, int run, float *out) {
     (void)run;
     memcpy(out, panel, PANEL_COLS * sizeof(float));
     round_bf16(panel + PANEL_COLS, (size_t)n_taps * PANEL_COLS, out + PANEL_COLS);
 }
 
+/* Positions a tile at a time, so that they can be added. */
+static void dot_add(const mc_product *d, const float *panel, float *out, int n_cols) {
+    enum { ROWS = 12 };
+    float tile[ROWS * PANEL_COLS];
+    for (int p = 0; p < d->n_positions; p += ROWS) {
+        const int n = d->n_positions - p < ROWS ? d->n_positions - p : ROWS;
+        dot_panel(d->x, d->position + p, n, d->tap, d->n_taps, panel, 0, tile, PANEL_COLS, n_cols);
+        for (int i = 0; i < n; i++)
+            add(out + (p + i) * d->out_stride, tile + i * PANEL_COLS, (size_t)n_cols);
+    }
+}
+
 static void dot_bf16(const mc_product *d) {
-    const size_t panel = (size_t)(d->n_taps + 1 + MC_BF16_PAD) * PANEL_COLS;
+    const size_t panel_floats = (size_t)(d->n_taps + 1 + MC_BF16_PAD) * PANEL_COLS;
     for (int q = 0; q < d->n_panels; q++) {
-        const int left = d->n_cols - q * PANEL_COLS;
-        dot_panel(d->x, d->position, d->n_positions, d->tap, d->n_taps,
-                  d->panels + (size_t)q * panel, d->relu, d->out + q * d->out_panel, d->out_stride,
-                  left < PANEL_COLS ? left : PANEL_COLS);
+        const int left = d->n_cols - q * PANEL_COLS, n_cols = left < PANEL_COLS ? left : PANEL_COLS;
+        const float *panel = d->panels + (size_t)q * panel_floats;
+        float *out = d->out + q * d->out_panel;
+        if (d->add)
+            dot_add(d, panel, out, n_cols);
+        else
+            dot_panel(d->x, d->position, d->n_positions, d->tap, d->n_taps, panel, d->relu, out,
+                      d->out_stride, n_cols);
     }
 }
 
@@ -439,6 +464,7 @@ static void end_bf16(void) {}
                               .depthwise_gradient = depthwise_gradient,                            \
                               .augment_image = augment_image,                                      \
                               .round_bf16 = round_bf16,                                            \
+                              .pair_bf16 = pair_bf16,                                              \
                               .pack_bf16 = pack_bf16,                                              \
                               .dot_bf16 = dot_bf16,                                                \
                               .begin_bf16 = begin_bf16,                                            \

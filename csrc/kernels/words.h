@@ -20,6 +20,23 @@ static void round_bf16(const float *x, size_t n, void *out) {
     _mm512_mask_storeu_epi16(words + i, mask | end, to_words(low, high));
 }
 
+/* Up to 16 words as the lower halves of integers. */
+static inline __m512i widen_words(const uint16_t *from, ptrdiff_t n) {
+    const unsigned mask = n <= 0 ? 0 : n < 16 ? (1u << n) - 1 : 0xffff;
+    return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16((__mmask16)mask, from));
+}
+
+static void pair_bf16(const void *rounded, size_t n, size_t stride, void *out) {
+    const uint16_t *words = rounded;
+    float *pairs = out;
+    for (ptrdiff_t left = (ptrdiff_t)n; left > 0; left -= 16, words += 16, pairs += 16) {
+        const __m512i next = widen_words(words + stride, left - (ptrdiff_t)stride);
+        const __m512i both = _mm512_or_si512(widen_words(words, left), _mm512_slli_epi32(next, 16));
+        const unsigned mask = left < 16 ? (1u << left) - 1 : 0xffff;
+        _mm512_mask_storeu_ps(pairs, (__mmask16)mask, _mm512_castsi512_ps(both));
+    }
+}
+
 /* Two rows of 16 weights as 16 pairs of words. */
 static inline __m512i pair_words(__m512 even, __m512 odd) {
     const __m512i words = to_words(even, odd);

@@ -52,7 +52,17 @@ static void product_of_one(float x, float weight, float *out) {
     }
     table->pack_bf16(panel, 1, 1, packed);
     void *input = take_rounded(&x, 1);
-    const mc_product product = {input, &zero, &zero, 1, 1, 1, packed, 1, 1, 0, out, 1, 1};
+    const mc_product product = {.x = input,
+                                .position = &zero,
+                                .tap = &zero,
+                                .n_positions = 1,
+                                .n_taps = 1,
+                                .run = 1,
+                                .panels = packed,
+                                .n_panels = 1,
+                                .n_cols = 1,
+                                .out = out,
+                                .out_stride = 1};
     table->begin_bf16();
     table->dot_bf16(&product);
     table->end_bf16();
@@ -118,9 +128,29 @@ static void test_rounding(void) {
     }
 }
 
+static void test_pairs(void) {
+    for (size_t n = 1; n < 70; n++)
+        for (size_t stride = 1; stride < 40; stride += 6) {
+            const size_t size = has_words() ? sizeof(uint16_t) : sizeof(float);
+            float *x = take_random(n, n);
+            char *rounded = take_rounded(x, n), *out = take(2 * n * size), zero[4] = {0};
+            table->pair_bf16(rounded, n, stride, out);
+            int good = 1;
+            for (size_t i = 0; i < n; i++) {
+                const char *next = i + stride < n ? rounded + (i + stride) * size : zero;
+                good &= !memcmp(out + 2 * i * size, rounded + i * size, size);
+                good &= !memcmp(out + (2 * i + 1) * size, next, size);
+            }
+            named("pair_bf16", good);
+            free(x);
+            free(rounded);
+            free(out);
+        }
+}
+
 /* ---- products ---- */
 
-/* Positions 5 values apart, runs of taps 3 values apart. */
+/* Positions 5 values apart, runs of taps 3 values apart; added to what is there if gap is 2. */
 static void one_product(int n_positions, int run, int n_runs, int n_cols, int relu, int gap) {
     const int cols = table->cols, n_taps = run * n_runs, n_panels = (n_cols + cols - 1) / cols;
     const size_t n = (size_t)(n_positions - 1) * 5 + (size_t)n_runs * ((size_t)run + 3) - 3;
@@ -129,6 +159,7 @@ static void one_product(int n_positions, int run, int n_runs, int n_cols, int re
     float *out = take(size * sizeof *out), *panel = take(room(n_taps));
     char *packed = take(room(n_taps) * (size_t)n_panels);
     int32_t *position = take((size_t)n_positions * 4), *tap = take((size_t)n_taps * 4);
+    for (int c = 0; c < n_cols && gap == 2; c++) weight[c] = 0.0f;
     for (int p = 0; p < n_positions; p++) position[p] = p * 7 % n_positions * 5;
     for (int t = 0; t < n_taps; t++) tap[t] = t / run * (run + 3) + t % run;
     for (int q = 0; q < n_panels; q++) {
@@ -151,6 +182,7 @@ static void one_product(int n_positions, int run, int n_runs, int n_cols, int re
                                 .n_panels = n_panels,
                                 .n_cols = n_cols,
                                 .relu = relu,
+                                .add = gap == 2,
                                 .out = out,
                                 .out_stride = (ptrdiff_t)stride,
                                 .out_panel = cols};
@@ -162,12 +194,13 @@ static void one_product(int n_positions, int run, int n_runs, int n_cols, int re
     int good = 1;
     for (int p = 0; p < n_positions; p++)
         for (size_t c = 0; c < stride; c++) {
-            double sum = c < (size_t)n_cols ? weight[c] : 77.0;
+            double sum = c < (size_t)n_cols ? weight[c] + (gap == 2) * 77.0 : 77.0;
             for (int t = 0; t < n_taps && c < (size_t)n_cols; t++)
                 sum +=
                     (double)x[position[p] + tap[t]] * weight[(size_t)(t + 1) * (size_t)n_cols + c];
             if (relu && sum < 0) sum = 0;
-            good &= fabs(out[(size_t)p * stride + c] - sum) <= 2e-7 * (n_taps + 2);
+            good &=
+                fabs(out[(size_t)p * stride + c] - sum) <= 2e-7 * (n_taps + 2) * fmax(1, fabs(sum));
         }
     char text[120];
     snprintf(text, sizeof text, "dot_bf16 of %d positions, %d runs of %d taps, %d columns, relu %d",
@@ -282,6 +315,7 @@ static void test_same_float32(void) {
 
 static void test_table(void) {
     test_rounding();
+    test_pairs();
     test_products();
     test_networks();
 #if defined(__x86_64__)

@@ -53,11 +53,17 @@ static inline void mc_store_floats(float *to, uint32_t mask, simde__m512 v) {
         if (mask >> i & 1) to[i] = lanes[i];
 }
 
+static inline simde__m256i mc_load_half_words(uint32_t mask, const void *from) {
+    return simde_mm512_castsi512_si256(mc_load_words(mask, from));
+}
+
+#undef _mm256_maskz_loadu_epi16
 #undef _mm512_maskz_loadu_epi16
 #undef _mm_maskz_loadu_epi16
 #undef _mm512_mask_storeu_epi16
 #undef _mm512_maskz_loadu_ps
 #undef _mm512_mask_storeu_ps
+#define _mm256_maskz_loadu_epi16(mask, from) mc_load_half_words(mask, from)
 #define _mm512_maskz_loadu_epi16(mask, from) mc_load_words(mask, from)
 #define _mm_maskz_loadu_epi16(mask, from) mc_load_few_words(mask, from)
 #define _mm512_mask_storeu_epi16(to, mask, v) mc_store_words(to, mask, v)
