@@ -13,7 +13,7 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
     const mc_layer_type type = op->layer.type;
     *s = (mc_scratch){0};
     if (type == MC_DENSE) {
-        s->terms = mc_take(arena, op->in_size + 8, sizeof(mc_term));
+        s->terms = mc_take(arena, op->in_size + MC_MORE_TERMS, sizeof(mc_term));
     }
     if (type == MC_CONV2D || type == MC_DEPTHWISE_CONV2D) {
         s->padded = mc_take_floats(arena, mc_size(op->padded) + MC_SLACK);

@@ -25,26 +25,29 @@ enum {
     MLP_AHEAD = 4,
     MLP_RESCALE = 1 << 10,
     MLP_GRAIN = 64,
-    MLP_BLOCK = 56,
+    MLP_BLOCK_FLOATS = 16 << 10,
     MLP_MOST_GROUPS = 4
 };
 
 /* The inked pixels of each image of one minibatch; terms: offset in a group's rows, ink. */
 typedef struct {
-    int32_t *start; /* (batch, blocks + 1), in the image's own terms */
-    mc_term *terms; /* (batch, inputs) */
+    int32_t *start; /* (batch * blocks + 1), image by image */
+    mc_term *terms;
 } mlp_ink;
 
-/* The columns of the first layer that one thread works on. */
+/* The columns of the first layer that one thread works on. Threads make lists of their own: lists
+ * that one makes and another reads cost more on their way between caches than in the making. */
 typedef struct {
     int first, width;
-    float *rows; /* (inputs, group stride) */
-    float *sums; /* (batch, group stride): before the activation */
-    float *step; /* (batch, group stride): deltas times -rate / scale */
+    float *rows;    /* (inputs, group stride) */
+    float *sums;    /* (batch, group stride): before the activation */
+    float *step;    /* (batch, group stride): deltas times -rate / scale */
+    mlp_ink ink[2]; /* of one minibatch and of the next */
 } mlp_group;
 
 struct mc_mlp {
-    int first_op, n_layers, n_blocks;
+    int first_op, n_layers;
+    int block, n_blocks; /* pixels of a block, whose rows stay in a near cache */
     int n_groups, group_stride;
     int stride; /* units of the first layer in whole vectors */
     double scale;
@@ -53,11 +56,10 @@ struct mc_mlp {
     int *strides;
     float *scaled; /* (batch, widest): deltas of a later layer times -rate */
     float *panel;  /* (batch, cols) */
-    float *images; /* (MLP_AHEAD, batch, inputs) */
+    float *images; /* (MLP_AHEAD, batch, inputs): changed by augmentation; else NULL */
     int32_t *positions;
     mlp_group groups[MLP_MOST_GROUPS];
     float *group_memory;
-    mlp_ink ink[MLP_AHEAD];
 };
 
 /* The first op that computes: those before it only flatten. n_ops if there is none. */
@@ -84,9 +86,9 @@ static int whole(int n, int unit) {
     return (n + unit - 1) / unit * unit;
 }
 
-/* All groups' strides together: each may be a vector longer than its share. */
-static size_t group_floats(int stride, const mc_kernels *k) {
-    return (size_t)(stride + MLP_MOST_GROUPS * 16 * k->lane);
+/* Rows, sums and steps of a group; groups begin on a cache line. */
+static size_t group_floats(size_t stride, size_t inputs, size_t batch) {
+    return ((inputs + 2 * batch) * stride + 15) & ~(size_t)15;
 }
 
 mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *arena) {
@@ -99,7 +101,7 @@ mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *a
     mc_mlp draft = {.first_op = first, .n_layers = (int)layers};
     mc_mlp *m = mc_take(arena, 1, sizeof draft);
     draft.stride = whole(net->ops[first].n_out, net->kernels->lane);
-    draft.n_blocks = whole((int)inputs, MLP_BLOCK) / MLP_BLOCK;
+    draft.n_blocks = (int)inputs; /* at most */
     draft.bias = mc_take_floats(arena, (size_t)draft.stride);
     draft.start = mc_take_floats(arena, (size_t)draft.stride);
     draft.values = mc_take(arena, layers, sizeof(float *));
@@ -107,14 +109,16 @@ mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *a
     draft.strides = mc_take(arena, layers, sizeof(int));
     draft.scaled = mc_take_floats(arena, batch * wide);
     draft.panel = mc_take_floats(arena, batch * (size_t)cols);
-    draft.images = mc_take_floats(arena, MLP_AHEAD * batch * inputs);
+    if (spec->use_augment) draft.images = mc_take_floats(arena, MLP_AHEAD * batch * inputs);
     draft.positions = mc_take(arena, batch, sizeof(int32_t));
+    /* Each group may be a vector wider than its share. */
+    const size_t all = (size_t)(draft.stride + MLP_MOST_GROUPS * net->kernels->lane);
     draft.group_memory =
-        mc_take_floats(arena, (inputs + 2 * batch) * group_floats(draft.stride, net->kernels));
-    for (int a = 0; a < MLP_AHEAD; a++)
-        draft.ink[a] = (mlp_ink){
-            .start = mc_take(arena, batch * ((size_t)draft.n_blocks + 1), sizeof(int32_t)),
-            .terms = mc_take(arena, batch * (inputs + 8), sizeof(mc_term))};
+        mc_take_floats(arena, group_floats(all, inputs, batch) + 16 * MLP_MOST_GROUPS);
+    for (int i = 0; i < 2 * MLP_MOST_GROUPS; i++)
+        draft.groups[i / 2].ink[i % 2] =
+            (mlp_ink){.start = mc_take(arena, batch * (size_t)draft.n_blocks + 1, sizeof(int32_t)),
+                      .terms = mc_take(arena, batch * inputs + MC_MORE_TERMS, sizeof(mc_term))};
     for (size_t l = 0; l < layers; l++) {
         const int last = l == layers - 1, n = net->ops[first + (int)l].n_out;
         const int stride = l == 0 && !last ? draft.stride : last ? n : whole(n, cols);
@@ -136,10 +140,12 @@ mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *a
 typedef struct {
     mc_mlp *m;
     const mc_step_context *step;
-    const int64_t *order; /* of the minibatches that are read ahead */
+    const int64_t *order; /* of the minibatches from the next on */
     size_t n_order;
-    const mlp_ink *last, *next; /* update by the last minibatch, forward of the next; or NULL */
-    int n_last, n_next;
+    int turn;            /* of the two lists, the next minibatch's */
+    int n_last, n_next;  /* images to update by, images to go forward; 0 for none */
+    float rate, keep;    /* of that update: learning rate, 1 - rate * decay */
+    const float *images; /* of the next minibatch, where they are changed */
 } mlp_work;
 
 static void split_columns(mc_mlp *m, const mc_net *net, int threads, size_t batch) {
@@ -148,14 +154,19 @@ static void split_columns(mc_mlp *m, const mc_net *net, int threads, size_t batc
     n = n > MLP_MOST_GROUPS ? MLP_MOST_GROUPS : n < 1 ? 1 : n;
     m->n_groups = n;
     m->group_stride = (vectors + n - 1) / n * lane;
+    const int block = MLP_BLOCK_FLOATS / m->group_stride / 16 * 16;
+    m->block = block < 16 ? 16 : block;
+    m->n_blocks = whole((int)net->n_inputs, m->block) / m->block;
     float *memory = m->group_memory;
     for (int g = 0; g < n; g++) {
         const int first = vectors * g / n * lane, last = vectors * (g + 1) / n * lane;
         mlp_group *group = &m->groups[g];
-        *group = (mlp_group){.first = first, .width = last - first, .rows = memory};
+        group->first = first;
+        group->width = last - first;
+        group->rows = memory;
         group->sums = group->rows + net->n_inputs * (size_t)m->group_stride;
         group->step = group->sums + batch * (size_t)m->group_stride;
-        memory = group->step + whole((int)batch * m->group_stride, 16);
+        memory += group_floats((size_t)m->group_stride, net->n_inputs, batch);
     }
 }
 
@@ -168,59 +179,41 @@ static void prefetch_images(const mc_train_data *data, const int64_t *order, int
     }
 }
 
-/* Images of minibatch `task` of those read ahead, and the lists of their ink. */
-static void read_minibatch(void *context, int task, int thread) {
+/* Minibatch `task` of those that are changed ahead. */
+static void change_images(void *context, int task, int thread) {
     const mlp_work *w = context;
-    const mc_mlp *m = w->m;
     const mc_trainer *t = w->step->t;
     const size_t inputs = t->net->n_inputs, batch = (size_t)t->spec.batch_size;
-    const size_t first = (size_t)task * batch, stride = (size_t)m->group_stride;
-    const int n = (int)(w->n_order - first < batch ? w->n_order - first : batch);
-    if (first + (size_t)n < w->n_order) {
-        const size_t after = w->n_order - first - (size_t)n;
-        prefetch_images(w->step->data, w->order + first + n, (int)(after < batch ? after : batch),
-                        inputs);
-    }
-    float *image = m->images + (size_t)task * batch * inputs;
-    int32_t *start = m->ink[task].start;
-    mc_term *terms = m->ink[task].terms;
-    for (int i = 0; i < n; i++, image += inputs, terms += inputs + 8) {
-        mc_load_image(w->step, (size_t)w->order[first + (size_t)i], image, thread);
-        int count = 0;
-        for (size_t k = 0; k < inputs; k += MLP_BLOCK) {
-            const size_t left = inputs - k;
-            *start++ = count;
-            count +=
-                t->net->kernels->list_inputs(image + k, left < MLP_BLOCK ? left : MLP_BLOCK,
-                                             (int32_t)stride, (int32_t)(k * stride), terms + count);
-        }
-        *start++ = count;
-    }
+    const size_t first = (size_t)task * batch;
+    for (size_t i = first; i < first + batch && i < w->n_order; i++)
+        mc_load_image(w->step, (size_t)w->order[i], w->m->images + i * inputs, thread);
 }
 
-static void walk_columns(void *context, int task, int thread) {
-    (void)thread;
-    const mlp_work *w = context;
+static void list_ink(const mlp_work *w, const mlp_ink *ink) {
     const mc_mlp *m = w->m;
-    const mlp_group *g = &m->groups[task];
     const mc_kernels *k = w->step->t->net->kernels;
-    const size_t stride = (size_t)m->group_stride, room = w->step->t->net->n_inputs + 8;
-    const size_t starts = (size_t)m->n_blocks + 1;
-    const int n_last = w->last ? w->n_last : 0, n_next = w->next ? w->n_next : 0;
-    for (size_t i = 0; i < (size_t)n_next; i++)
-        memcpy(g->sums + i * stride, m->start + g->first, (size_t)g->width * sizeof(float));
-    for (int b = 0; b < m->n_blocks; b++) {
-        for (size_t i = 0; i < (size_t)n_last; i++) {
-            const int32_t *start = w->last->start + i * starts + b;
-            k->row_spread(g->step + i * stride, w->last->terms + i * room + start[0],
-                          start[1] - start[0], g->rows, g->width);
-        }
-        for (size_t i = 0; i < (size_t)n_next; i++) {
-            const int32_t *start = w->next->start + i * starts + b;
-            k->row_sum(g->rows, w->next->terms + i * room + start[0], start[1] - start[0],
-                       g->sums + i * stride, g->width);
+    const mc_train_data *data = w->step->data;
+    const size_t inputs = w->step->t->net->n_inputs, block = (size_t)m->block;
+    const size_t after = w->n_order - (size_t)w->n_next, n = (size_t)w->n_next;
+    const int32_t stride = m->group_stride;
+    prefetch_images(data, w->order + n, (int)(after < n ? after : n), inputs);
+    int32_t *start = ink->start;
+    int count = 0;
+    for (size_t i = 0; i < n; i++) {
+        const size_t at = (w->images ? i : (size_t)w->order[i]) * inputs;
+        const float *image = (w->images ? w->images : (const float *)data->x) + at;
+        const uint8_t *bytes = (const uint8_t *)data->x + at;
+        for (size_t p = 0; p < inputs; p += block) {
+            const size_t length = inputs - p < block ? inputs - p : block;
+            const int32_t row = (int32_t)p * stride;
+            *start++ = count;
+            if (data->is_uint8 && !w->images)
+                count += k->list_pixels(bytes + p, length, stride, row, ink->terms + count);
+            else
+                count += k->list_inputs(image + p, length, stride, row, ink->terms + count);
         }
     }
+    *start = count;
 }
 
 /* The groups' sums side by side. */
@@ -324,10 +317,42 @@ static void update_layer(mc_mlp *m, const mc_trainer *t, int l, int n, float rat
     }
 }
 
-static void backward_rest(mc_mlp *m, const mc_trainer *t, int n, float rate) {
+static void update_rest(const mlp_work *w) {
+    for (int l = w->m->n_layers - 1; l > 0; l--)
+        update_layer(w->m, w->step->t, l, w->n_last, w->rate, w->keep);
+}
+
+/* What one thread does between two minibatches; the first also updates the layers behind, for
+ * which its share of the columns is the smaller one. */
+static void walk_columns(void *context, int task, int thread) {
+    (void)thread;
+    const mlp_work *w = context;
+    const mc_mlp *m = w->m;
+    const mlp_group *g = &m->groups[task];
+    const mlp_ink *last = &g->ink[!w->turn], *next = &g->ink[w->turn];
+    const mc_kernels *k = w->step->t->net->kernels;
+    const size_t stride = (size_t)m->group_stride, blocks = (size_t)m->n_blocks;
+    if (task == 0 && w->n_last) update_rest(w);
+    if (w->n_next) list_ink(w, next);
+    for (size_t i = 0; i < (size_t)w->n_next; i++)
+        memcpy(g->sums + i * stride, m->start + g->first, (size_t)g->width * sizeof(float));
+    for (size_t b = 0; b < blocks; b++) {
+        for (size_t i = 0; i < (size_t)w->n_last; i++) {
+            const int32_t *start = last->start + i * blocks + b;
+            k->row_spread(g->step + i * stride, last->terms + start[0], start[1] - start[0],
+                          g->rows, g->width);
+        }
+        for (size_t i = 0; i < (size_t)w->n_next; i++) {
+            const int32_t *start = next->start + i * blocks + b;
+            k->row_sum(g->rows, next->terms + start[0], start[1] - start[0], g->sums + i * stride,
+                       g->width);
+        }
+    }
+}
+
+static void backward_rest(mc_mlp *m, const mc_trainer *t, int n) {
     const mc_net *net = t->net;
     const mc_kernels *k = net->kernels;
-    const float keep = 1.0f - rate * t->spec.weight_decay;
     for (int l = m->n_layers - 1; l > 0; l--) {
         const mc_op *op = &net->ops[m->first_op + l], *below = op - 1;
         const float *back = t->back[m->first_op + l];
@@ -341,10 +366,7 @@ static void backward_rest(mc_mlp *m, const mc_trainer *t, int n, float rate) {
         }
         k->deactivate(below->layer.activation, m->values[l - 1], m->deltas[l - 1],
                       (size_t)n * (size_t)stride, (size_t)stride);
-        update_layer(m, t, l, n, rate, keep);
     }
-    m->scale *= keep;
-    spread_deltas(m, n, rate);
 }
 
 /* ---- in and out of the parameters ---- */
@@ -402,33 +424,46 @@ static void leave(const mc_mlp *m, mc_trainer *t) {
 }
 
 /* What `leave` and `enter` would do to the rows; between minibatches, when no step is pending. */
-static void fold_scale(mc_mlp *m, const mc_trainer *t) {
-    copy_rows(m, t->net, 1);
+static void fold_scale(mc_mlp *m, const mc_net *net) {
+    if (m->scale == 1.0) return;
+    const float scale = (float)m->scale;
+    for (int g = 0; g < m->n_groups; g++) {
+        float *rows = m->groups[g].rows;
+        for (size_t i = 0; i < net->n_inputs * (size_t)m->group_stride; i++) rows[i] *= scale;
+    }
     m->scale = 1.0;
-    copy_rows(m, t->net, 0);
     memcpy(m->start, m->bias, (size_t)m->stride * sizeof(float));
 }
 
-/* One minibatch that has been read: the last one's update with its forward pass, then the rest. */
-static void run_minibatch(mlp_work *w, mc_step_context *c, const mlp_ink *ink, const int64_t *order,
-                          float rate, mc_train_result *result) {
+/* The update that is pending. */
+static void settle(mlp_work *w) {
+    w->n_next = 0;
+    if (w->n_last) mc_parallel_own(w->m->n_groups, walk_columns, w);
+    w->n_last = 0;
+}
+
+/* The last minibatch's update with this one's forward pass, then the rest. */
+static void run_minibatch(mlp_work *w, mc_step_context *c, float rate, mc_train_result *result) {
     mc_mlp *m = w->m;
     mc_trainer *t = c->t;
     const int top = m->n_layers - 1;
-    w->next = ink;
     w->n_next = c->m;
-    mc_parallel(c->n_threads, m->n_groups, walk_columns, w);
+    mc_parallel_own(m->n_groups, walk_columns, w);
     gather_sums(m, c->m);
-    if (m->scale < 1.0 / MLP_RESCALE || m->scale > MLP_RESCALE) fold_scale(m, t);
+    if (m->scale < 1.0 / MLP_RESCALE || m->scale > MLP_RESCALE) fold_scale(m, t->net);
     forward_rest(m, t, c->m);
-    mc_gather_targets(c, order);
+    mc_gather_targets(c, w->order);
     mc_minibatch_loss(c, m->values[top], m->deltas[top], result);
-    w->last = NULL;
+    w->n_last = 0;
     if (!result->finite) return;
-    backward_rest(m, t, c->m, rate);
+    backward_rest(m, t, c->m);
+    w->rate = rate;
+    w->keep = 1.0f - rate * t->spec.weight_decay;
+    m->scale *= w->keep;
+    spread_deltas(m, c->m, rate);
     t->step++;
-    w->last = ink;
     w->n_last = c->m;
+    w->turn = !w->turn;
 }
 
 /* The scale is folded at fixed steps, so that it does not matter where calls end in between. */
@@ -439,25 +474,25 @@ int mc_mlp_grain(void) {
 void mc_mlp_run(mc_mlp *m, mc_step_context *c, const float *rates, mc_train_result *result) {
     mc_trainer *t = c->t;
     const mc_train_data *data = c->data;
-    const size_t batch = (size_t)t->spec.batch_size;
+    const size_t batch = (size_t)t->spec.batch_size, n = (data->n_order + batch - 1) / batch;
     mlp_work work = {.m = m, .step = c};
     split_columns(m, t->net, c->n_threads, batch);
     enter(m, t);
-    for (size_t ahead = 0; ahead < data->n_order && result->finite; ahead += MLP_AHEAD * batch) {
-        work.order = data->order + ahead;
-        work.n_order = data->n_order - ahead;
-        const size_t left = (work.n_order + batch - 1) / batch;
-        const int n_ahead = left < MLP_AHEAD ? (int)left : MLP_AHEAD;
-        mc_parallel(c->n_threads, n_ahead, read_minibatch, &work);
-        for (int a = 0; a < n_ahead && result->finite; a++) {
-            const size_t done = (size_t)a * batch;
-            c->m = (int)(work.n_order - done < batch ? work.n_order - done : batch);
-            run_minibatch(&work, c, &m->ink[a], work.order + done, *rates++, result);
+    for (size_t i = 0; i < n && result->finite; i++) {
+        work.order = data->order + i * batch;
+        work.n_order = data->n_order - i * batch;
+        c->m = (int)(work.n_order < batch ? work.n_order : batch);
+        if (m->images) {
+            const size_t ahead = i % MLP_AHEAD, left = n - i < MLP_AHEAD ? n - i : MLP_AHEAD;
+            if (ahead == 0) mc_parallel(c->n_threads, (int)left, change_images, &work);
+            work.images = m->images + ahead * batch * t->net->n_inputs;
         }
-        work.next = NULL; /* the lists are read over */
-        if (work.last) mc_parallel(c->n_threads, m->n_groups, walk_columns, &work);
-        work.last = NULL;
-        if ((ahead / batch + MLP_AHEAD) % MLP_GRAIN == 0) fold_scale(m, t);
+        run_minibatch(&work, c, rates[i], result);
+        if ((i + 1) % MLP_GRAIN == 0 && m->scale != 1.0) {
+            settle(&work);
+            fold_scale(m, t->net);
+        }
     }
+    settle(&work);
     leave(m, t);
 }

@@ -34,6 +34,8 @@ typedef struct {
     _Atomic(void *) context;
     atomic_int n_tasks, n_threads;
     atomic_int n_done;
+    atomic_int is_own;                          /* tasks belong to threads */
+    atomic_uint_fast32_t taken[MC_MAX_THREADS]; /* by task: the last job in which it was claimed */
 } mc_pool;
 
 static mc_pool pool = {.callers = PTHREAD_MUTEX_INITIALIZER,
@@ -73,6 +75,24 @@ static int has_news(uint32_t seen) {
     return job != seen && job % 2 == 0;
 }
 
+/* A job ends only when all its tasks are done, so one that can still be claimed is the current one:
+ * `taken` is older than a job from before it is published until the claim. */
+static int claim_own(uint32_t job, int task) {
+    uint_fast32_t taken = atomic_load(&pool.taken[task]);
+    return (int32_t)(job - (uint32_t)taken) > 0 &&
+           atomic_compare_exchange_strong(&pool.taken[task], &taken, job);
+}
+
+/* A thread's own task first, then those whose threads are late. */
+static void run_own_tasks(uint32_t job, int thread, mc_task *run, void *context, int n_tasks) {
+    for (int i = 0; i < n_tasks; i++) {
+        const int task = (thread + i) % n_tasks;
+        if (!claim_own(job, task)) continue;
+        run(context, task, thread);
+        atomic_fetch_add(&pool.n_done, 1);
+    }
+}
+
 static void run_tasks(uint32_t job, int thread) {
     uint_fast64_t ticket = atomic_load(&pool.ticket);
     while ((uint32_t)(ticket >> 32) == job) {
@@ -80,6 +100,10 @@ static void run_tasks(uint32_t job, int thread) {
         void *context = atomic_load(&pool.context);
         const int n_tasks = atomic_load(&pool.n_tasks);
         if (thread >= atomic_load(&pool.n_threads)) return;
+        if (atomic_load(&pool.is_own)) {
+            run_own_tasks(job, thread, run, context, n_tasks);
+            return;
+        }
         const int task = (int)(uint32_t)ticket;
         if (task >= n_tasks) return;
         if (!atomic_compare_exchange_weak(&pool.ticket, &ticket, ticket + 1)) continue;
@@ -122,7 +146,7 @@ static void ensure_workers(int wanted) {
     }
 }
 
-void mc_parallel(int n_threads, int n_tasks, mc_task *run, void *context) {
+static void run_job(int n_threads, int n_tasks, mc_task *run, void *context, int is_own) {
     if (n_threads > n_tasks) n_threads = n_tasks;
     if (n_threads > MC_MAX_THREADS) n_threads = MC_MAX_THREADS;
     pthread_once(&pool_once, pool_register);
@@ -138,6 +162,8 @@ void mc_parallel(int n_threads, int n_tasks, mc_task *run, void *context) {
     atomic_store(&pool.n_tasks, n_tasks);
     atomic_store(&pool.n_threads, n_threads);
     atomic_store(&pool.n_done, 0);
+    atomic_store(&pool.is_own, is_own);
+    for (int task = 0; is_own && task < n_tasks; task++) atomic_store(&pool.taken[task], job - 1);
     atomic_store(&pool.ticket, (uint_fast64_t)job << 32);
     if (atomic_load(&pool.n_sleeping)) {
         pthread_mutex_lock(&pool.sleep_lock);
@@ -152,6 +178,14 @@ void mc_parallel(int n_threads, int n_tasks, mc_task *run, void *context) {
             sched_yield();
     }
     pthread_mutex_unlock(&pool.callers);
+}
+
+void mc_parallel(int n_threads, int n_tasks, mc_task *run, void *context) {
+    run_job(n_threads, n_tasks, run, context, 0);
+}
+
+void mc_parallel_own(int n_tasks, mc_task *run, void *context) {
+    run_job(n_tasks, n_tasks, run, context, 1);
 }
 
 int mc_cpu_count(void) {

@@ -41,29 +41,45 @@ static inline void store_bytes(uint8_t *bytes, __m256i v) {
 #define PANEL_COLS 16
 
 /* Eight values at a time: a mask of those that are not zero, a permutation that brings them to the
- * front, one store of eight terms of which as many count. */
+ * front, one store of eight terms of which as many count. Returns how many. */
+static inline int add_terms(__m256 v, int32_t stride, int32_t first, mc_term *terms) {
+    const int mask = _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ));
+    const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)compress_order[mask]));
+    const __m256i offset = _mm256_add_epi32(_mm256_set1_epi32(first),
+                                            _mm256_mullo_epi32(order, _mm256_set1_epi32(stride)));
+    const __m256i value = _mm256_castps_si256(_mm256_permutevar8x32_ps(v, order));
+    const __m256i low = _mm256_unpacklo_epi32(offset, value);
+    const __m256i high = _mm256_unpackhi_epi32(offset, value);
+    _mm256_storeu_si256((__m256i *)terms, _mm256_permute2x128_si256(low, high, 0x20));
+    _mm256_storeu_si256((__m256i *)terms + 1, _mm256_permute2x128_si256(low, high, 0x31));
+    return __builtin_popcount((unsigned)mask);
+}
+
 static int list_inputs(const float *x, size_t n, int32_t stride, int32_t first, mc_term *terms) {
-    const __m256i step = _mm256_set1_epi32(stride);
     int count = 0;
     size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        const __m256 v = _mm256_loadu_ps(x + i);
-        const int mask = _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ));
-        const __m256i order =
-            _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)compress_order[mask]));
-        const __m256i base = _mm256_set1_epi32(first + (int32_t)i * stride);
-        const __m256i offset = _mm256_add_epi32(base, _mm256_mullo_epi32(order, step));
-        const __m256i value = _mm256_castps_si256(_mm256_permutevar8x32_ps(v, order));
-        const __m256i low = _mm256_unpacklo_epi32(offset, value);
-        const __m256i high = _mm256_unpackhi_epi32(offset, value);
-        _mm256_storeu_si256((__m256i *)(terms + count), _mm256_permute2x128_si256(low, high, 0x20));
-        _mm256_storeu_si256((__m256i *)(terms + count) + 1,
-                            _mm256_permute2x128_si256(low, high, 0x31));
-        count += __builtin_popcount((unsigned)mask);
-    }
+    for (; i + 8 <= n; i += 8)
+        count +=
+            add_terms(_mm256_loadu_ps(x + i), stride, first + (int32_t)i * stride, terms + count);
     for (; i < n; i++) {
         terms[count] = (mc_term){first + (int32_t)i * stride, x[i]};
         count += x[i] != 0.0f;
+    }
+    return count;
+}
+
+static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first, mc_term *terms) {
+    const __m256 unit = _mm256_set1_ps(1.0f / 255.0f);
+    int count = 0;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256i words = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(x + i)));
+        count += add_terms(_mm256_mul_ps(_mm256_cvtepi32_ps(words), unit), stride,
+                           first + (int32_t)i * stride, terms + count);
+    }
+    for (; i < n; i++) {
+        terms[count] = (mc_term){first + (int32_t)i * stride, (float)x[i] * (1.0f / 255.0f)};
+        count += x[i] != 0;
     }
     return count;
 }

@@ -15,9 +15,10 @@
 #include "../mnistc.h"
 
 enum {
-    MC_MAX_COLS = 32, /* largest panel width of any table */
-    MC_SLACK = 15,    /* floats that may be read beyond a short row, see patch_sum */
-    MC_BF16_PAD = 16, /* rows of room that rounded panels have beyond those of float32 */
+    MC_MAX_COLS = 32,   /* largest panel width of any table */
+    MC_SLACK = 15,      /* floats that may be read beyond a short row, see patch_sum */
+    MC_BF16_PAD = 16,   /* rows of room that rounded panels have beyond those of float32 */
+    MC_MORE_TERMS = 16, /* terms that list_inputs may write beyond those it counts */
 };
 
 /* One step of an optimiser, over a run of parameters. */
@@ -73,8 +74,10 @@ struct mc_kernels {
     void (*patch_sum)(const float *patches, const mc_term *terms, int n, int rows,
                       ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length);
     /* The values of x that are not zero as terms with offsets first + i * stride; returns how many.
-     * Writes up to 8 terms beyond those. */
+     * Writes up to MC_MORE_TERMS beyond those. */
     int (*list_inputs)(const float *x, size_t n, int32_t stride, int32_t first, mc_term *terms);
+    /* The same of what from_uint8 makes of x. */
+    int (*list_pixels)(const uint8_t *x, size_t n, int32_t stride, int32_t first, mc_term *terms);
     /* sums[terms[i].offset + j] += terms[i].value * row[j], j < length: its transpose. */
     void (*row_spread)(const float *row, const mc_term *terms, int n, float *sums, int length);
     /* The winners of 2x2 windows: in (n_windows * 4, cols), the four positions of a window in

@@ -118,21 +118,32 @@ static void test_wide_panels(void) {
 
 /* ---- sparse sums ---- */
 
+static void compare_terms(const char *what, const mc_term *a, int n_a, const mc_term *b, int n_b) {
+    int same = n_a == n_b;
+    for (int i = 0; same && i < n_a; i++)
+        same = a[i].offset == b[i].offset && a[i].value == b[i].value;
+    const float wanted = 1.0f, got = (float)same;
+    agree(what, &wanted, &got, 1, 0.0);
+}
+
 static void test_list_inputs(void) {
     for (size_t n = 0; n < 70; n++)
         for (int paper = 0; paper < 5; paper++) { /* none, some or all of it */
             float *x = take_random(n, 5);
-            for (size_t i = 0; i < n; i++)
-                if ((i * 7 + n) % 4 < (size_t)paper) x[i] = 0.0f;
-            mc_term *a = take((n + 8) * sizeof *a), *b = take((n + 8) * sizeof *b);
-            const int count = ref->list_inputs(x, n, 13, 100, a);
-            const int other = table->list_inputs(x, n, 13, 100, b);
-            int same = count == other;
-            for (int i = 0; same && i < count; i++)
-                same = a[i].offset == b[i].offset && a[i].value == b[i].value;
-            const float wanted = 1.0f, got = (float)same;
-            agree("list_inputs", &wanted, &got, 1, 0.0);
+            uint8_t *bytes = take(n);
+            for (size_t i = 0; i < n; i++) {
+                bytes[i] = (uint8_t)(i * 83 + 1);
+                if ((i * 7 + n) % 4 < (size_t)paper) x[i] = bytes[i] = 0;
+            }
+            const size_t room = n + MC_MORE_TERMS;
+            mc_term *a = take(room * sizeof *a), *b = take(room * sizeof *b);
+            int count = ref->list_inputs(x, n, 13, 100, a);
+            compare_terms("list_inputs", a, count, b, table->list_inputs(x, n, 13, 100, b));
+            count = table->list_pixels(bytes, n, 13, 100, a);
+            table->from_uint8(bytes, x, n);
+            compare_terms("list_pixels", a, count, b, ref->list_inputs(x, n, 13, 100, b));
             free(x);
+            free(bytes);
             free(a);
             free(b);
         }
@@ -194,7 +205,8 @@ static void test_lists(void) {
             float *x = take_random(n, 9);
             for (size_t i = 0; i < n; i++)
                 if (i * 7 % 40 % (size_t)every) x[i] = i % 2 ? 0.0f : -0.0f;
-            mc_term *a = take((n + 8) * sizeof *a), *b = take((n + 8) * sizeof *b);
+            mc_term *a = take((n + MC_MORE_TERMS) * sizeof *a),
+                    *b = take((n + MC_MORE_TERMS) * sizeof *b);
             const int in_a = ref->list_inputs(x, n, 5, 3, a);
             const int in_b = table->list_inputs(x, n, 5, 3, b);
             int good = in_a == in_b;

@@ -26,9 +26,12 @@ static void count(void *context, int task, int thread) {
     atomic_fetch_sub(&j->in_use[thread], 1);
 }
 
-static int run_job(int n_threads, int n_tasks) {
-    job j = {.n_threads = n_threads};
-    mc_parallel(n_threads, n_tasks, count, &j);
+static int run_job(int n_threads, int n_tasks, int is_own) {
+    job j = {.n_threads = is_own ? n_tasks : n_threads};
+    if (is_own)
+        mc_parallel_own(n_tasks, count, &j);
+    else
+        mc_parallel(n_threads, n_tasks, count, &j);
     int good = !j.wrong;
     for (int i = 0; i < TASKS; i++) good &= j.runs[i] == (i < n_tasks);
     return good;
@@ -38,7 +41,8 @@ static void *call(void *argument) {
     const int seed = (int)(intptr_t)argument;
     intptr_t good = 1;
     for (int i = 0; i < 400; i++)
-        good &= run_job(1 + (seed + i) % 9, (seed * 31 + i * 7) % (TASKS + 1));
+        good &= run_job(1 + (seed + i) % 9, (seed * 31 + i * 7) % (TASKS + 1), 0);
+    for (int i = 0; i < 400; i++) good &= run_job(0, (seed + i) % 6, 1);
     return (void *)good;
 }
 
@@ -50,18 +54,18 @@ static void test_callers(void) {
         pthread_join(threads[i], &good);
         check(good != NULL, "each task once, from several callers");
     }
-    check(run_job(200, TASKS), "200 threads");
-    check(run_job(2, 0), "no task");
+    check(run_job(200, TASKS, 0), "200 threads");
+    check(run_job(2, 0, 0) && run_job(0, 0, 1), "no task");
 }
 
 #if !defined(__SANITIZE_THREAD__)
 static void test_forks(void) {
     for (int i = 0; i < 10; i++) {
-        check(run_job(4, TASKS), "before a fork");
+        check(run_job(4, i % 2 ? 5 : TASKS, i % 2), "before a fork");
         const pid_t child = fork();
         if (child == 0) {
             alarm(60);
-            _exit(run_job(3, TASKS) && run_job(6, TASKS) ? 0 : 1);
+            _exit(run_job(3, TASKS, 0) && run_job(0, 6, 1) ? 0 : 1);
         }
         int status = -1;
         waitpid(child, &status, 0);
