@@ -4,7 +4,7 @@
  * forward pass nor its row of the gradient. So the first layer never forms a gradient: every image
  * adds its deltas to the rows of its inked pixels (row_spread), and the next minibatch's images sum
  * the rows of theirs (row_sum). Both happen block of pixels by block of pixels, so that a row comes
- * into the first-level cache once per minibatch. Weight decay of that layer is one factor, `scale`:
+ * from the second-level cache once per minibatch. Weight decay of that layer is one factor, `scale`:
  * weights = scale * rows. The small layers behind it live in packed panels, one set for each
  * direction, updated in place alike.
  *
