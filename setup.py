@@ -25,6 +25,7 @@ SOURCES = {
     "_core": [
         "net.c",
         "forward.c",
+        "winograd.c",
         "backward.c",
         "predict.c",
         "trainer.c",

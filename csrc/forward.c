@@ -27,6 +27,11 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
         s->live_places = mc_take(arena, places, sizeof(int32_t));
         s->tile = mc_take_floats(arena, places * cols);
     }
+    if (op->winograd) {
+        const size_t values = 16 * (size_t)MC_WINOGRAD_WINDOWS;
+        s->winograd_in = mc_take_floats(arena, values * (size_t)op->in.channels);
+        s->winograd_out = mc_take_floats(arena, values * cols);
+    }
     if (!training) return;
     s->dy_panel = mc_take_floats(arena, MC_DY_CHUNK * cols);
     s->partial =
@@ -196,12 +201,17 @@ static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, 
                        int relu, float *y, uint8_t *mask) {
     const mc_kernels *k = run->net->kernels;
     const float *image = padded_input(op, x, s->padded);
+    if (op->winograd) {
+        mc_winograd_image(run->net, op, s, image, relu, y, mask);
+        return;
+    }
     const mc_live live = op->fused_pool ? mc_live_windows(op, image, s) : (mc_live){0};
     for (int p = 0; p < op->n_panels; p++) {
         const int c0 = p * k->cols, cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
         const float *panel = op->panels + (size_t)p * mc_panel_floats(run->net, op);
         if (op->fused_pool) {
-            const int whole = (cols + k->lane - 1) / k->lane * k->lane;
+            const int step = k->lane < 8 ? k->lane : 8; /* of the narrowest tile */
+            const int whole = (cols + step - 1) / step * step;
             k->dot_panel(image, live.position, 4 * live.n, op->taps, op->n_taps, panel, 0, s->tile,
                          k->cols, whole);
             mc_pool_live(k, op, &live, s->tile, panel, cols, relu, y + c0, mask ? mask + c0 : NULL);

@@ -129,6 +129,7 @@ static int can_fuse(const mc_op *conv, const mc_layer *pool) {
 
 static void fuse_pool(mc_op *op, int lane) {
     op->fused_pool = 1;
+    op->winograd = lane > 1 && mc_winograd_fits(op); /* the plain table stays plain */
     op->out = (mc_shape){op->conv_height / 2, op->conv_width / 2, op->n_out};
     op->out_size = op->mask_size = mc_size(op->out);
     op->n_positions = op->out.height * op->out.width * 4;
@@ -190,6 +191,7 @@ static void lay_out(mc_net *net, mc_arena *arena) {
         op->back_positions = mc_take(arena, (size_t)op->n_back_positions, sizeof(int32_t));
         if (mc_has_matrix(op))
             op->panels = mc_take_floats(arena, (size_t)op->n_panels * mc_panel_floats(net, op));
+        op->winograd_panels = mc_take_floats(arena, mc_winograd_floats(net, op));
     }
 }
 
@@ -351,6 +353,7 @@ void mc_pack_panels(const mc_net *net, const mc_op *op, int first, int last) {
             for (int c = 0; c < n; c++) panel[c] = row[c];
             for (int c = n; c < cols; c++) panel[c] = 0.0f;
         }
+        if (op->winograd) mc_winograd_pack(net, op, p);
     }
 }
 

@@ -15,6 +15,7 @@
 enum {
     MC_DENSE_ROWS = 48,        /* images that a dense layer takes at once */
     MC_DY_CHUNK = 256,         /* positions whose gradients are packed at once */
+    MC_WINOGRAD_WINDOWS = 48,  /* windows that are transformed at once */
     MC_PARTIAL_COLUMNS = 64,   /* columns that narrow rows are summed in */
     MC_WIDE_WEIGHTS = 1 << 15, /* a dense layer from here on makes its gradient per minibatch */
 };
@@ -25,6 +26,7 @@ typedef struct {
     int needs_dx;   /* some op before this one has parameters */
     int fused_pool; /* a convolution followed by 2x2 max-pooling with stride 2 */
     int wide;       /* a dense layer split by weights, not by images */
+    int winograd;   /* a 3x3 convolution before a pooling, its products by winograd.c */
     int by_filter;  /* its weight gradient is made filter by filter: (out, taps), not (taps, out) */
     mc_shape in, out;
     size_t in_size, out_size; /* floats per image */
@@ -48,6 +50,7 @@ typedef struct {
     size_t state;                             /* in state */
     int n_panels;
     float *panels; /* packed weights, see kernels.h */
+    float *winograd_panels;
 } mc_op;
 
 struct mc_net {
@@ -74,6 +77,11 @@ static inline int mc_has_matrix(const mc_op *op) {
 static inline size_t mc_panel_floats(const mc_net *net, const mc_op *op) {
     return (size_t)(op->n_taps + 1) * (size_t)net->kernels->cols;
 }
+
+/* winograd.c */
+int mc_winograd_fits(const mc_op *op);
+size_t mc_winograd_floats(const mc_net *net, const mc_op *op);
+void mc_winograd_pack(const mc_net *net, const mc_op *op, int panel);
 
 /* Pack the panels `first` .. `last` - 1 of an op's weights. */
 void mc_pack_panels(const mc_net *net, const mc_op *op, int first, int last);

@@ -83,6 +83,8 @@ typedef struct {
     int32_t *live;         /* (windows + 1) */
     int32_t *live_places;  /* (n_positions) */
     float *tile;           /* (n_positions, cols) before pooling; also unpooled gradients */
+    float *winograd_in;    /* (16, MC_WINOGRAD_WINDOWS, channels) */
+    float *winograd_out;   /* (16, MC_WINOGRAD_WINDOWS, cols) */
     mc_term *terms;        /* lists for row_sum; of winners: (4, n_out) */
     float *back_padded;    /* an output gradient with its border */
     float *dy_panel;       /* (MC_DY_CHUNK, cols) */
@@ -126,6 +128,10 @@ static inline int mc_live_run(const mc_live *live, int i) {
     while (i < live->n && live->window[i] == live->window[i - 1] + 1);
     return i;
 }
+
+/* One image through a pooled 3x3 convolution (winograd.c). */
+void mc_winograd_image(const mc_net *net, const mc_op *op, const mc_scratch *s, const float *image,
+                       int relu, float *y, uint8_t *mask);
 
 /* The image inside a border of zeros. */
 void mc_pad(const float *image, mc_shape shape, int pad_height, int pad_width, float *padded);

@@ -86,6 +86,7 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 #define HAVE_LIST_INPUTS
 
 #include "tiles.h"
+#include "winograd.h"
 #include "loops.h"
 
 MC_TABLE(mc_kernels_avx2, "avx2", VW);

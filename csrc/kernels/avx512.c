@@ -10,7 +10,45 @@
 
 #include "kernels.h"
 
-typedef __m512 vf;
+#define PANEL_COLS 32
+
+#define vf __m256
+#define VW 8
+#define vload(p) _mm256_loadu_ps(p)
+#define vstore(p, v) _mm256_storeu_ps(p, v)
+#define vset(x) _mm256_set1_ps(x)
+#define vzero() _mm256_setzero_ps()
+#define vfma(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define vadd(a, b) _mm256_add_ps(a, b)
+#define vmax(a, b) _mm256_max_ps(a, b)
+#define vbytes_store(p, v) _mm_storel_epi64((__m128i *)(p), _mm256_cvtepi32_epi8((__m256i)(v)))
+#define TILE_ROWS 9
+#define TALL_ROWS 9
+#define SUM_VECTORS 13
+#define PATCH_VECTORS 24
+
+#include "half.h"
+
+#undef vf
+#undef VW
+#undef vload
+#undef vstore
+#undef vset
+#undef vzero
+#undef vfma
+#undef vadd
+#undef vmax
+#undef vbytes_store
+#undef SUM_VECTORS
+#undef TILE_ROWS
+#undef TALL_ROWS
+#undef PATCH_VECTORS
+#define HAVE_HALF
+#ifndef HALF_PATCH
+#define HALF_PATCH(length) ((length) <= VW / 2)
+#endif
+
+#define vf __m512
 
 #define VW 16
 #define vload(p) _mm512_loadu_ps(p)
@@ -26,10 +64,11 @@ typedef __m512 vf;
                                 _mm512_set1_epi32(q)),                                             \
         v)
 
+#define vbytes_store(p, v) _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8((__m512i)(v)))
 #define TILE_ROWS 12
 #define TALL_ROWS 12
 #define SUM_VECTORS 13
-#define PANEL_COLS 32
+#define PATCH_VECTORS 24
 
 /* Sixteen values at a time: those that are not zero and their offsets to the front, then pairs of
  * both. Compressed in registers: vpcompressd to memory is many times slower on Zen 4. */
@@ -82,6 +121,7 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 #define HAVE_LIST_INPUTS
 
 #include "tiles.h"
+#include "winograd.h"
 #include "loops.h"
 
 #ifndef HAVE_BF16 /* avx512bf16.c and amx.c include this file */

@@ -29,6 +29,7 @@ static inline vf vmax(vf a, vf b) {
 #define PANEL_COLS 8
 
 #include "tiles.h"
+#include "winograd.h"
 #include "loops.h"
 
 MC_TABLE(mc_kernels_baseline, "baseline", VW);

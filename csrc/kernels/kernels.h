@@ -89,6 +89,15 @@ struct mc_kernels {
     /* The other way: gradients of winners back to out (n_windows * 4, cols), zero elsewhere. */
     void (*unpool_windows)(const float *dy, const uint8_t *winner, ptrdiff_t stride, int n_windows,
                            int n_cols, float *out);
+    /* Of 2x2 windows of a 3x3 convolution, see winograd.c. The 4x4 pixels at position[4 * w], of at
+     * least VW channels in an image whose rows have `row` floats, -> out (16, n_windows, channels).
+     */
+    void (*winograd_inputs)(const float *x, const int32_t *position, int n_windows, ptrdiff_t row,
+                            int channels, float *out);
+    /* m (16, n_windows, cols) -> the windows' winners, as pool_windows has them, after bias (cols).
+     */
+    void (*winograd_windows)(const float *m, int n_windows, const float *bias, int n_cols, int relu,
+                             float *y, uint8_t *winner, ptrdiff_t stride);
     /* y = x / (1 - rate) where mask, else 0; the mask is a function of seed and stream. */
     void (*dropout)(const float *x, size_t n, float rate, uint64_t seed, uint64_t stream, float *y,
                     uint8_t *mask);

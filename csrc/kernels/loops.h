@@ -477,6 +477,8 @@ static void end_bf16(void) {}
                               .row_spread = row_spread,                                            \
                               .pool_windows = pool_windows,                                        \
                               .unpool_windows = unpool_windows,                                    \
+                              .winograd_inputs = winograd_inputs,                                  \
+                              .winograd_windows = winograd_windows,                                \
                               .dropout = dropout,                                                  \
                               .dropout_gradient = dropout_gradient,                                \
                               .activate = activate,                                                \

@@ -27,6 +27,7 @@ typedef float32x4_t vf;
 #define PANEL_COLS 8
 
 #include "tiles.h"
+#include "winograd.h"
 #include "loops.h"
 
 MC_TABLE(mc_kernels_neon, "neon", VW);

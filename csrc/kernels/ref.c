@@ -69,6 +69,37 @@ static void unpool_windows(const float *dy, const uint8_t *winner, ptrdiff_t str
                 out[c] = c < n_cols && winner[w * stride + c] == q ? dy[w * stride + c] : 0.0f;
 }
 
+static void winograd_inputs(const float *x, const int32_t *position, int n_windows, ptrdiff_t row,
+                            int channels, float *out) {
+    static const float b[4][4] = {{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, 1, 0, -1}};
+    for (int w = 0; w < n_windows; w++)
+        for (int c = 0; c < channels; c++)
+            for (int k = 0; k < 16; k++) {
+                float sum = 0.0f;
+                for (int at = 0; at < 16; at++)
+                    sum += b[k / 4][at / 4] * b[k % 4][at % 4] *
+                           x[position[4 * w] + at / 4 * row + at % 4 * channels + c];
+                out[(k * n_windows + w) * channels + c] = sum;
+            }
+}
+
+static void winograd_windows(const float *m, int n_windows, const float *bias, int n_cols, int relu,
+                             float *y, uint8_t *winner, ptrdiff_t stride) {
+    static const float a[2][4] = {{1, 1, 1, 0}, {0, 1, -1, -1}};
+    for (int w = 0; w < n_windows; w++)
+        for (int c = 0; c < n_cols; c++) {
+            float in[4 * PANEL_COLS] = {0};
+            for (int q = 0; q < 4; q++) {
+                for (int k = 0; k < 16; k++)
+                    in[q * PANEL_COLS] +=
+                        a[q / 2][k / 4] * a[q % 2][k % 4] * m[(k * n_windows + w) * PANEL_COLS + c];
+                in[q * PANEL_COLS] += bias[c];
+            }
+            pool_windows(in, 1, 1, relu, y + w * stride + c,
+                         winner ? winner + w * stride + c : NULL, 1);
+        }
+}
+
 #include "loops.h"
 
 MC_TABLE(mc_kernels_ref, "ref", 1);

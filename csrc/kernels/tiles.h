@@ -12,13 +12,15 @@
  *                         with two vectors of weights and one broadcast fills the registers
  *   TALL_ROWS             the same for tiles of one vector, where columns are few: as many as there
  *                         are general registers for, since each has a pointer
- *   SUM_VECTORS           accumulators of row_sum
+ *   SUM_VECTORS           accumulators of row_sum, at most 13
+ *   PATCH_VECTORS         of patch_sum
+ *   PANEL_COLS            columns of a panel: two vectors
  *
  * Per tile and tap: TILE_ROWS broadcasts, two loads, 2 * TILE_ROWS multiply-adds. With 6 rows and
  * two FMA ports that is 8 loads (4 cycles) under 12 FMAs (6 cycles): bound by arithmetic.
  */
 
-#define TILE_COLS (2 * VW)
+#ifndef UNROLL
 #define UNROLL _Pragma("GCC unroll 16")
 #define INLINE static inline __attribute__((always_inline))
 
@@ -43,6 +45,7 @@
         STRIP(strip, most, 12, __VA_ARGS__)                                                        \
         STRIP(strip, most, 13, __VA_ARGS__)                                                        \
     }
+#endif
 
 INLINE void tile_store(float *restrict out, const vf *v, int n_cols, const int vectors) {
     if (n_cols == vectors * VW) {
@@ -50,7 +53,7 @@ INLINE void tile_store(float *restrict out, const vf *v, int n_cols, const int v
         for (int j = 0; j < vectors; j++) vstore(out + j * VW, v[j]);
         return;
     }
-    float edge[TILE_COLS];
+    float edge[2 * VW];
     UNROLL
     for (int j = 0; j < vectors; j++) vstore(edge + j * VW, v[j]);
     for (int c = 0; c < n_cols; c++) out[c] = edge[c];
@@ -62,7 +65,7 @@ INLINE void tile_add(float *restrict out, const vf *v, int n_cols, const int vec
         for (int j = 0; j < vectors; j++) vstore(out + j * VW, vadd(vload(out + j * VW), v[j]));
         return;
     }
-    float edge[TILE_COLS];
+    float edge[2 * VW];
     UNROLL
     for (int j = 0; j < vectors; j++) vstore(edge + j * VW, v[j]);
     for (int c = 0; c < n_cols; c++) out[c] += edge[c];
@@ -81,8 +84,8 @@ INLINE void dot_tile(const float *x, const int32_t *position, const int32_t *tap
         UNROLL
         for (int j = 0; j < vectors; j++) sum[i][j] = bias[j];
     }
-    const float *w = panel + TILE_COLS;
-    for (int t = 0; t < n_taps; t++, w += TILE_COLS) {
+    const float *w = panel + PANEL_COLS;
+    for (int t = 0; t < n_taps; t++, w += PANEL_COLS) {
         const ptrdiff_t k = tap[t];
         vf weight[2];
         UNROLL
@@ -106,6 +109,12 @@ static void dot_panel(const float *x, const int32_t *position, int n_positions, 
                       int n_taps, const float *panel, int relu, float *out, ptrdiff_t out_stride,
                       int n_cols) {
     const vf floor = relu ? vzero() : vset(-__builtin_inff());
+#ifdef HAVE_HALF
+    if (n_cols <= VW / 2) {
+        half_dot_panel(x, position, n_positions, tap, n_taps, panel, relu, out, out_stride, n_cols);
+        return;
+    }
+#endif
     if (n_cols > VW) {
         for (; n_positions >= TILE_ROWS; n_positions -= TILE_ROWS) {
             dot_tile(x, position, tap, n_taps, panel, floor, out, out_stride, n_cols, 2, TILE_ROWS);
@@ -137,7 +146,7 @@ INLINE void outer_tile(const float *x, const int32_t *position, int n_positions,
         UNROLL
         for (int j = 0; j < vectors; j++) sum[i][j] = vzero();
     }
-    for (int p = 0; p < n_positions; p++, dy += TILE_COLS) {
+    for (int p = 0; p < n_positions; p++, dy += PANEL_COLS) {
         const ptrdiff_t at = position[p];
         vf d[2];
         UNROLL
@@ -157,6 +166,12 @@ INLINE void outer_tile(const float *x, const int32_t *position, int n_positions,
 static void outer_panel(const float *x, const int32_t *position, int n_positions,
                         const int32_t *tap, int n_taps, const float *dy, float *dw,
                         ptrdiff_t dw_stride, int n_cols) {
+#ifdef HAVE_HALF
+    if (n_cols <= VW / 2) {
+        half_outer_panel(x, position, n_positions, tap, n_taps, dy, dw, dw_stride, n_cols);
+        return;
+    }
+#endif
     const int most = n_cols > VW ? TILE_ROWS : TALL_ROWS;
     for (int tiles = (n_taps + most - 1) / most; tiles > 0; tiles--) {
         const int rows = (n_taps + tiles - 1) / tiles;
@@ -238,7 +253,7 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
 INLINE void patch_strip(const float *patches, const mc_term *terms, int n, ptrdiff_t row_stride,
                         float *sum, ptrdiff_t sum_stride, ptrdiff_t last, const int vectors,
                         const int rows) {
-    vf acc[13][6];
+    vf acc[5][6];
     UNROLL
     for (int y = 0; y < rows; y++) UNROLL
     for (int j = 0; j < vectors; j++)
@@ -280,20 +295,33 @@ INLINE void patch_short_strip(const float *patches, const mc_term *terms, int n,
 }
 
 /* Rows in groups that leave no register idle; longer rows one by one. */
-#define PATCHES(vectors, most)                                                                     \
+#ifndef PATCHES
+#define PATCHES(vectors)                                                                           \
     case vectors:                                                                                  \
-        for (int groups = (rows + most - 1) / most; groups > 0; groups--) {                        \
+        for (int groups = (rows + PATCH_ROWS(vectors) - 1) / PATCH_ROWS(vectors); groups > 0;      \
+             groups--) {                                                                           \
             const int some = (rows + groups - 1) / groups;                                         \
-            STRIPS(patch_strip, most, some, patches, terms, n, row_stride, sum, sum_stride,        \
-                   length - VW, vectors)                                                           \
+            STRIPS(patch_strip, PATCH_ROWS(vectors), some, patches, terms, n, row_stride, sum,     \
+                   sum_stride, length - VW, vectors)                                               \
             patches += some * row_stride;                                                          \
             sum += some * sum_stride;                                                              \
             rows -= some;                                                                          \
         }                                                                                          \
         break;
+#ifndef PATCH_VECTORS
+#define PATCH_VECTORS SUM_VECTORS
+#endif
+#define PATCH_ROWS(vectors) (PATCH_VECTORS / (vectors) < 5 ? PATCH_VECTORS / (vectors) : 5)
+#endif
 
 static void patch_sum(const float *patches, const mc_term *terms, int n, int rows,
                       ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length) {
+#ifdef HAVE_HALF
+    if (HALF_PATCH(length)) {
+        half_patch_sum(patches, terms, n, rows, row_stride, sum, sum_stride, length);
+        return;
+    }
+#endif
     switch ((length + VW - 1) / VW * (length >= VW)) {
     case 0:
         for (int some; rows > 0; rows -= some) {
@@ -304,12 +332,12 @@ static void patch_sum(const float *patches, const mc_term *terms, int n, int row
             sum += some * sum_stride;
         }
         break;
-        PATCHES(1, 5)
-        PATCHES(2, 5)
-        PATCHES(3, 3)
-        PATCHES(4, 3)
-        PATCHES(5, 2)
-        PATCHES(6, 2)
+        PATCHES(1)
+        PATCHES(2)
+        PATCHES(3)
+        PATCHES(4)
+        PATCHES(5)
+        PATCHES(6)
     default:
         for (int y = 0; y < rows; y++)
             row_sum(patches + y * row_stride, terms, n, sum + y * sum_stride, length);
@@ -338,14 +366,18 @@ INLINE void vbytes_store(uint8_t *bytes, vi v) {
 }
 #endif
 
-/* The largest of four vectors a row of a tile apart, and which it is. */
-INLINE vf pool_vector(const float *in, vi *index) {
-    const vf a = vload(in), b = vload(in + TILE_COLS);
-    const vf c = vload(in + 2 * TILE_COLS), d = vload(in + 3 * TILE_COLS);
+/* The largest of four values, and which it is (the first of equals). */
+INLINE vf largest_of(vf a, vf b, vf c, vf d, vi *index) {
     const vf ab = vmax(b, a), cd = vmax(d, c);
     const vi below = (vi)(cd > ab), q_ab = (vi)(b > a), q_cd = (vi)(d > c) - 2;
     *index = -((q_cd & below) | (q_ab & ~below));
     return vmax(cd, ab);
+}
+
+/* The same of vectors a row of a tile apart. */
+INLINE vf pool_vector(const float *in, vi *index) {
+    return largest_of(vload(in), vload(in + PANEL_COLS), vload(in + 2 * PANEL_COLS),
+                      vload(in + 3 * PANEL_COLS), index);
 }
 
 /* Windows of up to `vectors` vectors. Where the results of one lie right before the next's, they
@@ -356,7 +388,7 @@ INLINE void pool_strip(const float *in, int n_windows, int n_cols, vf floor, flo
     int safe = n_cols == width ? n_windows : 0; /* windows with room for whole vectors */
     if (stride == n_cols && n_windows * n_cols > width)
         safe = (n_windows * n_cols - width) / n_cols + 1;
-    for (int w = 0; w < n_windows; w++, in += 4 * TILE_COLS, y += stride) {
+    for (int w = 0; w < n_windows; w++, in += 4 * PANEL_COLS, y += stride) {
         vf best[2];
         vi index[2];
         UNROLL
@@ -364,7 +396,7 @@ INLINE void pool_strip(const float *in, int n_windows, int n_cols, vf floor, flo
             best[j] = vmax(pool_vector(in + j * VW, &index[j]), floor);
         tile_store(y, best, w < safe ? width : n_cols, vectors);
         if (!winner) continue;
-        uint8_t edge[TILE_COLS], *to = w < safe ? winner : edge;
+        uint8_t edge[2 * VW], *to = w < safe ? winner : edge;
         UNROLL
         for (int j = 0; j < vectors; j++) vbytes_store(to + j * VW, index[j]);
         for (int c = 0; to == edge && c < n_cols; c++) winner[c] = edge[c];
@@ -375,12 +407,19 @@ INLINE void pool_strip(const float *in, int n_windows, int n_cols, vf floor, flo
 static void pool_windows(const float *in, int n_windows, int n_cols, int relu, float *y,
                          uint8_t *winner, ptrdiff_t stride) {
     const vf floor = relu ? vzero() : vset(-__builtin_inff());
+#ifdef HAVE_HALF
+    if (n_cols <= VW / 2) {
+        half_pool_windows(in, n_windows, n_cols, relu, y, winner, stride);
+        return;
+    }
+#endif
     if (n_cols > VW)
         pool_strip(in, n_windows, n_cols, floor, y, winner, stride, 2);
     else
         pool_strip(in, n_windows, n_cols, floor, y, winner, stride, 1);
 }
 
+#ifndef HALF
 #ifndef vpick
 static inline vf vpick(const uint8_t *index, int q, vf v) {
     float lanes[VW];
@@ -392,12 +431,12 @@ static inline vf vpick(const uint8_t *index, int q, vf v) {
 
 static void unpool_windows(const float *dy, const uint8_t *winner, ptrdiff_t stride, int n_windows,
                            int n_cols, float *out) {
-    float edge[TILE_COLS] = {0};
-    uint8_t edge_winner[TILE_COLS] = {0};
-    for (int w = 0; w < n_windows; w++, dy += stride, winner += stride, out += 4 * TILE_COLS) {
+    float edge[PANEL_COLS] = {0};
+    uint8_t edge_winner[PANEL_COLS] = {0};
+    for (int w = 0; w < n_windows; w++, dy += stride, winner += stride, out += 4 * PANEL_COLS) {
         const float *g = dy;
         const uint8_t *index = winner;
-        if (n_cols < TILE_COLS) {
+        if (n_cols < PANEL_COLS) {
             for (int c = 0; c < n_cols; c++) edge[c] = dy[c];
             for (int c = 0; c < n_cols; c++) edge_winner[c] = winner[c];
             g = edge;
@@ -405,8 +444,9 @@ static void unpool_windows(const float *dy, const uint8_t *winner, ptrdiff_t str
         }
         const vf g0 = vload(g), g1 = vload(g + VW);
         for (int q = 0; q < 4; q++) {
-            vstore(out + q * TILE_COLS, vpick(index, q, g0));
-            vstore(out + q * TILE_COLS + VW, vpick(index + VW, q, g1));
+            vstore(out + q * PANEL_COLS, vpick(index, q, g0));
+            vstore(out + q * PANEL_COLS + VW, vpick(index + VW, q, g1));
         }
     }
 }
+#endif

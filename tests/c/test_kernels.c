@@ -266,6 +266,57 @@ static void test_pooling(void) {
             one_pooling(windows, n_cols, n_cols % 2, windows % 3);
 }
 
+/* Windows of Winograd's transforms, in an image of 4 rows whose windows overlap. */
+static void one_winograd(int windows, int channels) {
+    const int row = (2 * windows + 2) * channels;
+    const size_t size = (size_t)(16 * windows * channels);
+    int32_t *position = take((size_t)(4 * windows) * sizeof *position);
+    for (int i = 0; i < 4 * windows; i++) position[i] = i / 4 * 2 * channels;
+    float *x = take_random((size_t)(4 * row), 9);
+    float *a = take(size * sizeof *a), *b = take(size * sizeof *b);
+    ref->winograd_inputs(x, position, windows, row, channels, a);
+    table->winograd_inputs(x, position, windows, row, channels, b);
+    agree("winograd_inputs", a, b, size, 1e-6);
+    float *blocks[] = {x, a, b};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+    free(position);
+}
+
+/* Column by column, as the plain table has fewer. Equals: the first one wins. */
+static void one_winograd_pooling(int windows, int n_cols, int relu, int gap) {
+    const int cols = table->cols, stride = n_cols + gap;
+    const size_t size = (size_t)((windows - 1) * stride + n_cols);
+    float *m = take_random((size_t)(16 * windows * cols), 9), *bias = take_random((size_t)cols, 3);
+    for (int i = 0; i < 16 * windows * cols; i++)
+        if (i / cols % windows % 3 == 1) m[i] = 0.0f;
+    float *a = take_random(size, 4), *b = take_copy(a, size), *again = take_copy(a, size);
+    uint8_t *winner = take(size), *other = take(size);
+    memset(winner, 9, size);
+    memset(other, 9, size);
+    for (int c = 0; c < n_cols; c++) {
+        float *column = take_random((size_t)(16 * windows * ref->cols), 1);
+        for (int i = 0; i < 16 * windows; i++) column[i * ref->cols] = m[i * cols + c];
+        ref->winograd_windows(column, windows, bias + c, 1, relu, a + c, winner + c, stride);
+        free(column);
+    }
+    table->winograd_windows(m, windows, bias, n_cols, relu, b, other, stride);
+    table->winograd_windows(m, windows, bias, n_cols, relu, again, NULL, stride);
+    agree("winograd_windows", a, b, size, 4e-6);
+    same("winograd_windows", !memcmp(winner, other, size) && !memcmp(b, again, size * sizeof *b));
+    float *blocks[] = {m, bias, a, b, again};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+    free(winner);
+    free(other);
+}
+
+static void test_winograd(void) {
+    for (int windows = 1; windows <= 7; windows += 2) {
+        for (int channels = 16; channels < 40; channels++) one_winograd(windows, channels);
+        for (int n_cols = 1; n_cols <= table->cols; n_cols++)
+            one_winograd_pooling(windows, n_cols, n_cols % 2, windows % 3);
+    }
+}
+
 /* ---- activations, dropout and losses ---- */
 
 static double slope_of(mc_activation f, double y) {
@@ -532,6 +583,7 @@ static void test_table(void) {
     test_patches();
     test_lists();
     test_pooling();
+    test_winograd();
     test_activations();
     test_softmax();
     test_dropout();

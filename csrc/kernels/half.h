@@ -1,0 +1,52 @@
+/* half.h - the loops of tiles.h over vectors of half the table's width: half_dot_panel and so on.
+ * For layers with few columns, and for rows that lie anywhere: half as wide a vector crosses half
+ * as many cache lines.
+ */
+#define HALF
+#define vi half_vi
+#define vbytes half_vbytes
+#define tile_store half_tile_store
+#define tile_add half_tile_add
+#define dot_tile half_dot_tile
+#define dot_panel half_dot_panel
+#define outer_tile half_outer_tile
+#define outer_panel half_outer_panel
+#define row_sum_strip half_row_sum_strip
+#define row_sum_tail half_row_sum_tail
+#define row_sum half_row_sum
+#define row_spread_strip half_row_spread_strip
+#define row_spread half_row_spread
+#define patch_strip half_patch_strip
+#define patch_short_strip half_patch_short_strip
+#define patch_sum half_patch_sum
+#define largest_of half_largest_of
+#define pool_vector half_pool_vector
+#define pool_strip half_pool_strip
+#define pool_windows half_pool_windows
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+
+#include "tiles.h"
+
+#pragma GCC diagnostic pop
+#undef HALF
+#undef vi
+#undef vbytes
+#undef tile_store
+#undef tile_add
+#undef dot_tile
+#undef dot_panel
+#undef outer_tile
+#undef outer_panel
+#undef row_sum_strip
+#undef row_sum_tail
+#undef row_sum
+#undef row_spread_strip
+#undef row_spread
+#undef patch_strip
+#undef patch_short_strip
+#undef patch_sum
+#undef largest_of
+#undef pool_vector
+#undef pool_strip
+#undef pool_windows
