@@ -61,18 +61,6 @@ static void pack_columns(const float *dy, int stride, int c0, int n_cols, int co
     }
 }
 
-/* Narrow rows are added several at a time, side by side. */
-static void column_sums(const mc_kernels *k, const float *dy, int n, int n_cols, float *partial,
-                        float *sum) {
-    int beside = 1;
-    for (int g = 2; g * n_cols <= MC_PARTIAL_COLUMNS; g++)
-        if (n % g == 0) beside = g;
-    const size_t width = (size_t)beside * (size_t)n_cols;
-    memset(partial, 0, width * sizeof(float));
-    for (int p = 0; p < n; p += beside, dy += width) k->add(partial, dy, width);
-    for (int g = 0; g < beside; g++) k->add(sum, partial + g * n_cols, (size_t)n_cols);
-}
-
 void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const float *dy, int n,
                     int first_tap, int last_tap, int panel, float *dweight, float *dy_panel) {
     const mc_kernels *k = net->kernels;
@@ -93,7 +81,7 @@ static void dense_backward(const mc_run *run, int index, const mc_values *v) {
     const mc_net *net = run->net;
     const mc_op *op = &net->ops[index];
     const mc_scratch s = mc_scratch_of(run, op);
-    column_sums(net->kernels, v->dy, v->n, op->n_out, s.partial, v->dbias);
+    net->kernels->column_sums(v->dy, v->n, op->n_out, v->dbias);
     for (int p = 0; p < op->n_panels; p++)
         mc_dense_outer(net, op, v->x, v->dy, v->n, 0, op->n_taps, p, v->dweight, s.dy_panel);
     if (v->dx && run->bf16)
@@ -165,13 +153,19 @@ static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s
     const int n_out = op->n_out, windows = op->n_positions / 4, kh = op->layer.kernel_height;
     const int row = op->padded.width * op->in.channels;
     const int length = op->layer.kernel_width * op->in.channels;
+    /* Rows of whole vectors are added to filter by filter: a store does not overlap the next load.
+     */
+    const int whole = dimage && op->in.channels % k->lane == 0;
     for (int c = 0; c < n_out; c++) {
         const int n =
             list_winners(dy + c, mask + c, n_out, windows, op->positions, s->filter_terms);
         k->patch_sum(image, s->filter_terms, n, kh, row, dweight + (size_t)c * (size_t)op->n_taps,
                      length, length);
+        for (int y = 0; whole && y < kh; y++)
+            k->row_spread(back + c * op->n_taps + y * length, s->filter_terms, n, dimage + y * row,
+                          length);
     }
-    for (int w = 0; dimage && w < windows; w++, dy += n_out, mask += n_out) {
+    for (int w = 0; dimage && !whole && w < windows; w++, dy += n_out, mask += n_out) {
         const int32_t *position = op->positions + 4 * w;
         const uint64_t counts = sort_by_position(dy, mask, n_out, op->n_taps, s->terms);
         for (int q = 0; q < 4; q++) {
@@ -207,7 +201,7 @@ static void conv_backward(const mc_run *run, int index, const mc_values *v, size
         mc_pad(image, op->in, op->pad_height, op->pad_width, s.padded);
         image = s.padded;
     }
-    column_sums(k, dy, n_rows, op->n_out, s.partial, v->dbias);
+    k->column_sums(dy, n_rows, op->n_out, v->dbias);
     float *dx = v->dx ? v->dx + i * op->in_size : NULL;
     if (op->fused_pool) {
         float *dimage = dx && has_pad ? s.dx_padded : dx;
@@ -253,7 +247,7 @@ static void depthwise_backward(const mc_run *run, const mc_op *op, const mc_valu
         mc_pad(image, op->in, op->pad_height, op->pad_width, s.padded);
         image = s.padded;
     }
-    column_sums(k, dy, op->n_positions, op->n_out, s.partial, v->dbias);
+    k->column_sums(dy, op->n_positions, op->n_out, v->dbias);
     float *dx = v->dx ? v->dx + i * op->in_size : NULL;
     float *dimage = dx && has_pad ? s.dx_padded : dx;
     if (dimage) memset(dimage, 0, mc_size(op->padded) * sizeof(float));

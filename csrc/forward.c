@@ -34,8 +34,6 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
     }
     if (!training) return;
     s->dy_panel = mc_take_floats(arena, MC_DY_CHUNK * cols);
-    s->partial =
-        mc_take_floats(arena, 2 * (size_t)op->in.channels + 2 * n_out + MC_PARTIAL_COLUMNS);
     if (op->by_filter) {
         const size_t windows = (size_t)op->n_positions / 4;
         s->terms = mc_take(arena, 4 * n_out, sizeof(mc_term));

@@ -16,7 +16,6 @@ enum {
     MC_DENSE_ROWS = 48,        /* images that a dense layer takes at once */
     MC_DY_CHUNK = 256,         /* positions whose gradients are packed at once */
     MC_WINOGRAD_WINDOWS = 48,  /* windows that are transformed at once */
-    MC_PARTIAL_COLUMNS = 64,   /* columns that narrow rows are summed in */
     MC_WIDE_WEIGHTS = 1 << 15, /* a dense layer from here on makes its gradient per minibatch */
 };
 

@@ -90,7 +90,6 @@ typedef struct {
     float *dy_panel;       /* (MC_DY_CHUNK, cols) */
     mc_term *filter_terms; /* (windows): one filter's winners */
     float *dx_padded;
-    float *partial; /* (2, channels) sums of one image, or some columns */
 } mc_scratch;
 
 void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena, mc_scratch *s);

@@ -33,16 +33,19 @@ int mc_plan_blocks(const mc_trainer *t, mc_block *blocks) {
     return n;
 }
 
-/* (out, taps) of all lanes -> (taps, out) of the gradient, for one block of (taps, out). */
+/* (out, taps) of all lanes -> (taps, out) of the gradient, for one run of the former. */
 static void reduce_by_filter(const mc_trainer *t, const mc_op *op, const mc_block *b) {
-    const float *lane = t->lanes + t->lane_offset[b->op];
     const size_t n_out = (size_t)op->n_out, taps = (size_t)op->n_taps;
     const size_t first = b->first - op->weight;
-    for (size_t i = 0; i < b->n; i++) {
-        const size_t at = first + i, from = at % n_out * taps + at / n_out;
-        float sum = lane[from];
-        for (int l = 1; l < t->n_lanes; l++) sum += lane[(size_t)l * t->lane_size + from];
-        t->gradient[b->first + i] = sum;
+    float sum[MC_BLOCK];
+    t->net->kernels->reduce(t->lanes + t->lane_offset[b->op] + first, (ptrdiff_t)t->lane_size,
+                            t->n_lanes, sum, b->n);
+    float *gradient = t->gradient + op->weight;
+    for (size_t i = 0, tap = first % taps, out = first / taps; i < b->n; i++) {
+        gradient[tap * n_out + out] = sum[i];
+        if (++tap < taps) continue;
+        tap = 0;
+        out++;
     }
 }
 
@@ -58,12 +61,19 @@ static void reduce_block(void *context, int task, int thread) {
     else if (!b->direct)
         t->net->kernels->reduce(t->lanes + t->lane_offset[b->op] + (b->first - op->weight),
                                 (ptrdiff_t)t->lane_size, t->n_lanes, t->gradient + b->first, b->n);
-    if (t->spec.clip_norm > 0.0f)
-        t->block_norm[task] = t->net->kernels->square_sum(t->gradient + b->first, b->n);
+}
+
+static void square_block(void *context, int task, int thread) {
+    (void)thread;
+    const mc_step_context *c = context;
+    const mc_trainer *t = c->t;
+    const mc_block *b = &t->blocks[task];
+    t->block_norm[task] = t->net->kernels->square_sum(t->gradient + b->first, b->n);
 }
 
 void mc_reduce_gradient(mc_step_context *c) {
     mc_parallel(c->n_threads, c->t->n_blocks, reduce_block, c);
+    if (c->t->spec.clip_norm > 0.0f) mc_parallel(c->n_threads, c->t->n_blocks, square_block, c);
 }
 
 static void update_block(void *context, int task, int thread) {

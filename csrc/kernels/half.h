@@ -19,6 +19,9 @@
 #define patch_strip half_patch_strip
 #define patch_short_strip half_patch_short_strip
 #define patch_sum half_patch_sum
+#define column_strip half_column_strip
+#define column_strips half_column_strips
+#define column_sums half_column_sums
 #define largest_of half_largest_of
 #define pool_vector half_pool_vector
 #define pool_strip half_pool_strip
@@ -46,6 +49,9 @@
 #undef patch_strip
 #undef patch_short_strip
 #undef patch_sum
+#undef column_strip
+#undef column_strips
+#undef column_sums
 #undef largest_of
 #undef pool_vector
 #undef pool_strip

@@ -475,6 +475,7 @@ static void end_bf16(void) {}
                               .row_sum = row_sum,                                                  \
                               .patch_sum = patch_sum,                                              \
                               .row_spread = row_spread,                                            \
+                              .column_sums = column_sums,                                          \
                               .pool_windows = pool_windows,                                        \
                               .unpool_windows = unpool_windows,                                    \
                               .winograd_inputs = winograd_inputs,                                  \

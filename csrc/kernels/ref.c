@@ -48,6 +48,11 @@ static void row_spread(const float *row, const mc_term *terms, int n, float *sum
         for (int j = 0; j < length; j++) sums[terms[i].offset + j] += terms[i].value * row[j];
 }
 
+static void column_sums(const float *x, int n, int n_cols, float *sum) {
+    for (int p = 0; p < n; p++)
+        for (int c = 0; c < n_cols; c++) sum[c] += x[p * n_cols + c];
+}
+
 static void pool_windows(const float *in, int n_windows, int n_cols, int relu, float *y,
                          uint8_t *winner, ptrdiff_t stride) {
     for (int w = 0; w < n_windows; w++, in += 4 * PANEL_COLS)

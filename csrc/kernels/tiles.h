@@ -356,6 +356,36 @@ static void row_spread(const float *row, const mc_term *terms, int n, float *sum
         for (int j = 0; j < length; j++) sums[terms[i].offset + j] += terms[i].value * row[j];
 }
 
+/* Column sums of n rows, `vectors` wide. */
+INLINE void column_strip(const float *x, int n, ptrdiff_t stride, float *sum, const int vectors) {
+    vf acc[SUM_VECTORS];
+    UNROLL
+    for (int j = 0; j < vectors; j++) acc[j] = vload(sum + j * VW);
+    for (int p = 0; p < n; p++, x += stride) UNROLL
+    for (int j = 0; j < vectors; j++) acc[j] = vadd(acc[j], vload(x + j * VW));
+    UNROLL
+    for (int j = 0; j < vectors; j++) vstore(sum + j * VW, acc[j]);
+}
+
+static void column_strips(const float *x, int n, ptrdiff_t stride, float *sum, int vectors) {
+    for (int some; vectors > 0; vectors -= some, x += some * VW, sum += some * VW) {
+        some = vectors < SUM_VECTORS ? vectors : SUM_VECTORS;
+        STRIPS(column_strip, SUM_VECTORS, some, x, n, stride, sum)
+    }
+}
+
+/* Rows narrower than a vector are taken VW at a time, side by side. */
+static void column_sums(const float *x, int n, int n_cols, float *sum) {
+    const int narrow = n_cols < VW, blocks = narrow ? n / VW : n,
+              width = n_cols * (narrow ? VW : 1);
+    float part[VW * VW];
+    if (narrow) memset(part, 0, (size_t)width * sizeof(float));
+    column_strips(x, blocks, width, narrow ? part : sum, width / VW);
+    for (int i = 0; narrow && i < width; i++) sum[i % n_cols] += part[i];
+    for (int p = narrow ? blocks * VW : 0; p < n; p++)
+        for (int c = narrow ? 0 : n_cols / VW * VW; c < n_cols; c++) sum[c] += x[p * n_cols + c];
+}
+
 typedef int32_t vi __attribute__((vector_size(4 * VW)));
 #ifndef vbytes_store
 typedef uint8_t vbytes __attribute__((vector_size(VW)));

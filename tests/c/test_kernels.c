@@ -266,6 +266,21 @@ static void test_pooling(void) {
             one_pooling(windows, n_cols, n_cols % 2, windows % 3);
 }
 
+static void test_column_sums(void) {
+    for (int n = 1; n < 50; n += n < 20 ? 1 : 7)
+        for (int n_cols = 1; n_cols < 260; n_cols += n_cols < 70 ? 1 : 13) {
+            const size_t width = (size_t)n_cols;
+            float *x = take_random((size_t)n * width, 9), *a = take_random(width, 8);
+            float *b = take_copy(a, width);
+            ref->column_sums(x, n, n_cols, a);
+            table->column_sums(x, n, n_cols, b);
+            agree("column_sums", a, b, width, 2e-7 * (n + 2));
+            free(x);
+            free(a);
+            free(b);
+        }
+}
+
 /* Windows of Winograd's transforms, in an image of 4 rows whose windows overlap. */
 static void one_winograd(int windows, int channels) {
     const int row = (2 * windows + 2) * channels;
@@ -582,6 +597,7 @@ static void test_table(void) {
     test_rows();
     test_patches();
     test_lists();
+    test_column_sums();
     test_pooling();
     test_winograd();
     test_activations();
