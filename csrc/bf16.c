@@ -4,7 +4,8 @@
  * forward, the output gradients and weights that they multiply to get their input gradients, and
  * the values and output gradients of the weight gradients of convolutions. Everything else is
  * float32: sums, biases, weight gradients of dense layers, and what a pooling carries back
- * (backward.c), where row sums of few terms are cheaper than dense products.
+ * (backward.c), where row sums of few terms are cheaper than dense products. Where the products are
+ * Winograd's (winograd.c), it is their operands that are rounded, the transformed ones.
  *
  * An image is rounded once and read by many taps.
  */
@@ -34,7 +35,10 @@ static void carve(const mc_net *net, const mc_op *op, mc_arena *arena, bf16_scra
     size_t padded = 0, rounded = 0, tile = 0, places = 0;
     if (op->layer.type == MC_CONV2D) {
         padded = rounded = larger(mc_size(op->padded), mc_size(op->back_padded));
-        if (op->fused_pool)
+        if (op->winograd) {
+            tile = 16 * (size_t)MC_WINOGRAD_WINDOWS * (size_t)op->n_panels * cols;
+            rounded = larger(rounded, 16 * (size_t)MC_WINOGRAD_WINDOWS * (size_t)op->in.channels);
+        } else if (op->fused_pool)
             tile = (size_t)op->n_panels * cols * (size_t)op->n_positions;
         else
             places = (size_t)places_of(op);
@@ -90,9 +94,22 @@ static void pack(const mc_net *net, const float *panels, int n_taps, int run, in
                             rounded + (size_t)panel * mc_bf16_panel_floats(net, n_taps));
 }
 
+size_t mc_bf16_panels_floats(const mc_net *net, const mc_op *op) {
+    return (size_t)op->n_panels * (op->winograd ? 16 * mc_bf16_panel_floats(net, op->in.channels)
+                                                : mc_bf16_panel_floats(net, op->n_taps));
+}
+
 void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *weights) {
-    pack(net, op->panels, op->n_taps, run_of(op, op->n_taps, op->in.channels), panel,
-         weights->panels);
+    const int channels = op->in.channels;
+    for (int i = 0; op->winograd && i < 16; i++) {
+        const int from = 16 * panel + i, to = i * op->n_panels + panel;
+        const size_t floats = ((size_t)channels + 1) * (size_t)net->kernels->cols;
+        net->kernels->pack_bf16(op->winograd_panels + (size_t)from * floats, channels, channels,
+                                weights->panels + (size_t)to * mc_bf16_panel_floats(net, channels));
+    }
+    if (!op->winograd)
+        pack(net, op->panels, op->n_taps, run_of(op, op->n_taps, op->in.channels), panel,
+             weights->panels);
 }
 
 void mc_bf16_pack_back(const mc_net *net, const mc_op *op, int part, const float *back,
@@ -182,6 +199,53 @@ static void pooled_image(const mc_run *run, const mc_op *op, mc_product product,
     }
 }
 
+/* The 16 products of a block of windows, all panels each. */
+static void winograd_products(const mc_run *run, const mc_op *op, const bf16_scratch *s,
+                              const float *panels, int windows) {
+    const mc_kernels *k = run->net->kernels;
+    const int channels = op->in.channels;
+    int32_t position[MC_WINOGRAD_WINDOWS];
+    mc_product product = {.x = s->rounded,
+                          .position = position,
+                          .tap = op->taps,
+                          .n_positions = windows,
+                          .n_taps = channels,
+                          .run = channels,
+                          .n_panels = op->n_panels,
+                          .n_cols = op->n_panels * k->cols,
+                          .out_stride = k->cols,
+                          .out_panel = 16 * (ptrdiff_t)windows * k->cols};
+    for (int i = 0; i < 16; i++) {
+        for (int w = 0; w < windows; w++) position[w] = (i * windows + w) * channels;
+        product.panels =
+            panels + (size_t)(i * op->n_panels) * mc_bf16_panel_floats(run->net, channels);
+        product.out = s->tile + (size_t)(i * windows * k->cols);
+        k->dot_bf16(&product);
+    }
+}
+
+static void winograd_image(const mc_run *run, const mc_op *op, const bf16_scratch *s,
+                           const float *panels, float *transformed, const float *image, int relu,
+                           float *y, uint8_t *mask) {
+    const mc_kernels *k = run->net->kernels;
+    const int channels = op->in.channels, windows = op->n_positions / 4;
+    for (int done = 0; done < windows; done += MC_WINOGRAD_WINDOWS) {
+        const int left = windows - done;
+        const int n = left < MC_WINOGRAD_WINDOWS ? left : MC_WINOGRAD_WINDOWS;
+        k->winograd_inputs(image, op->positions + 4 * done, n, op->padded.width * channels,
+                           channels, transformed);
+        k->round_bf16(transformed, 16 * (size_t)n * (size_t)channels, s->rounded);
+        winograd_products(run, op, s, panels, n);
+        for (int p = 0; p < op->n_panels; p++) {
+            const int c0 = p * k->cols, cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
+            const size_t at = (size_t)done * (size_t)op->n_out + (size_t)c0;
+            k->winograd_windows(s->tile + (size_t)(p * 16 * n * k->cols), n,
+                                op->panels + (size_t)p * mc_panel_floats(run->net, op), cols, relu,
+                                y + at, mask ? mask + at : NULL, op->n_out);
+        }
+    }
+}
+
 void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
     const mc_kernels *k = run->net->kernels;
     const mc_op *op = &run->net->ops[index];
@@ -203,11 +267,15 @@ void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
         const float *image =
             with_border(v->x + i * op->in_size, op->in, op->pad_height, op->pad_width, &s);
         float *y = v->y + i * op->out_size;
+        uint8_t *mask = v->mask ? v->mask + i * op->mask_size : NULL;
+        if (op->winograd) {
+            winograd_image(run, op, &s, product.panels, windows.winograd_in, image, relu, y, mask);
+            continue;
+        }
         k->round_bf16(image, mc_size(op->padded), s.rounded);
         if (op->fused_pool) {
             const mc_live live = mc_live_windows(op, image, &windows);
-            pooled_image(run, op, product, &s, &live, relu, y,
-                         v->mask ? v->mask + i * op->mask_size : NULL);
+            pooled_image(run, op, product, &s, &live, relu, y, mask);
         } else {
             product.relu = relu;
             product.out = y;

@@ -199,7 +199,7 @@ static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, 
                        int relu, float *y, uint8_t *mask) {
     const mc_kernels *k = run->net->kernels;
     const float *image = padded_input(op, x, s->padded);
-    if (op->winograd) {
+    if (op->winograd && k->lane > 1) { /* the plain table stays plain */
         mc_winograd_image(run->net, op, s, image, relu, y, mask);
         return;
     }

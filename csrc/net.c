@@ -129,7 +129,7 @@ static int can_fuse(const mc_op *conv, const mc_layer *pool) {
 
 static void fuse_pool(mc_op *op, int lane) {
     op->fused_pool = 1;
-    op->winograd = lane > 1 && mc_winograd_fits(op); /* the plain table stays plain */
+    op->winograd = mc_winograd_fits(op);
     op->out = (mc_shape){op->conv_height / 2, op->conv_width / 2, op->n_out};
     op->out_size = op->mask_size = mc_size(op->out);
     op->n_positions = op->out.height * op->out.width * 4;

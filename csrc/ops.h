@@ -61,6 +61,7 @@ void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back);
 enum { MC_BF16_GROUP = 8 }; /* panels of a wide dense layer that one task takes */
 size_t mc_bf16_scratch_bytes(const mc_net *net);
 size_t mc_bf16_panel_floats(const mc_net *net, int n_taps);
+size_t mc_bf16_panels_floats(const mc_net *net, const mc_op *op); /* of all panels */
 void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *weights);
 void mc_bf16_pack_back(const mc_net *net, const mc_op *op, int part, const float *back,
                        const mc_bf16 *weights);

@@ -109,11 +109,11 @@ static void lay_out_bf16(mc_trainer *t, mc_arena *arena) {
     for (int i = 0; i < net->n_ops; i++) {
         const mc_op *op = &net->ops[i];
         const int matrix = mc_has_matrix(op), back = op->needs_dx && !op->fused_pool;
-        const size_t panels = matrix ? (size_t)op->n_panels : 0;
+        const size_t panels = matrix ? mc_bf16_panels_floats(net, op) : 0;
         const size_t parts = back ? (size_t)mc_back_parts(net, op) : 0;
         const size_t size = sizeof(float);
         const mc_bf16 weights = {
-            mc_take(arena, panels, mc_bf16_panel_floats(net, op->n_taps) * size),
+            mc_take(arena, panels, size),
             mc_take(arena, parts, mc_bf16_panel_floats(net, op->n_back_taps) * size)};
         if (arena->base) t->bf16[i] = weights;
     }

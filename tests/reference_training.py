@@ -92,6 +92,24 @@ def dense(
     return (seen @ used + bias)[:, None, None, :], back
 
 
+def winograd(padded: Array, weight: Array, low: Rounding, first: bool) -> Array:
+    """F(2x2, 3x3) on whole windows, with the operands of its products rounded; the weights are
+    such that their transform is exact."""
+    b = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+    g = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2
+    a = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+    n, height, width, _ = padded.shape
+    out = np.zeros((n, height - 2, width - 2, weight.shape[-1]))
+    used = low(np.einsum("iy,jx,yxco->ijco", g, g, weight), exact=True)
+    for y in range(0, height - 3, 2):
+        for x in range(0, width - 3, 2):
+            patch = padded[:, y : y + 4, x : x + 4]
+            seen = low(np.einsum("iy,jx,nyxc->nijc", b, b, patch), exact=first)
+            products = np.einsum("nijc,ijco->nijo", seen, used)
+            out[:, y : y + 2, x : x + 2] = np.einsum("yi,xj,nijo->nyxo", a, a, products)
+    return out
+
+
 def convolution(
     x: Array,
     weight: Array,
@@ -130,6 +148,8 @@ def convolution(
         return dx, [dweight, dy.sum((0, 1, 2))]
 
     seen, used = (low(padded, exact=first), low(weight, exact=True)) if low else (padded, weight)
+    if low and pooled and (kh, kw) == (3, 3) and min(weight.shape[2:]) >= 16:
+        return winograd(padded, weight, low, first) + bias, back
     total = bias
     for i, j in spots:
         part = window(seen, i, j)

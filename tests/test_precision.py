@@ -47,6 +47,11 @@ CASES = {
         (6, 4, 1),
         2,
     ),
+    "winograd": Case(
+        (Conv2D(17, 3, padding="same"), MaxPool2D(2), Activation("relu"), Dense(3, "softmax")),
+        (5, 4, 19),
+        2,
+    ),
     "unpooled": Case(
         (Conv2D(3, 3, padding="same", activation="relu"), Conv2D(2, 3), Dense(3, "softmax")),
         (5, 4, 1),
@@ -60,6 +65,11 @@ CASES = {
 }
 
 
+def coarse(values):
+    """Such that sums of a few are exact."""
+    return (np.round(values * 2**12) / 2**12).astype(np.float32)
+
+
 @functools.cache
 def problem(name):
     case = CASES[name]
@@ -71,10 +81,10 @@ def problem(name):
             for key, size in layer.weight_shapes(shape).items():
                 scale = (2 / np.prod(size[:-1])) ** 0.5 if len(size) > 1 else 0.5
                 values = rng.normal(size=size) * scale + (key == "gamma")
-                parameters.append(values.astype(np.float32).ravel())
+                parameters.append(coarse(values).ravel())
             shape = layer.output_shape(shape)
         flat = np.concatenate(parameters)
-        x = rng.normal(size=(case.n, int(np.prod(case.shape)))).astype(np.float32)
+        x = coarse(rng.normal(size=(case.n, int(np.prod(case.shape)))))
         classes = rng.integers(0, shape[-1], case.n).astype(np.int32)
         low = reference.Rounding()
         loss, gradient, done = reference.gradient(

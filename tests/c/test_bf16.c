@@ -240,6 +240,10 @@ static const mc_layer POOLED[] = {{.type = MC_CONV2D, .units = 9, RELU3},
                                   {.type = MC_CONV2D, .units = 35, .same_padding = 1, RELU3},
                                   {.type = MC_MAX_POOL2D, .pool_size = 2, .stride = 2},
                                   {.type = MC_DENSE, .units = 5, .activation = MC_SOFTMAX}};
+static const mc_layer WINOGRAD[] = {{.type = MC_CONV2D, .units = 19, RELU3},
+                                    {.type = MC_CONV2D, .units = 35, .same_padding = 1, RELU3},
+                                    {.type = MC_MAX_POOL2D, .pool_size = 2, .stride = 2},
+                                    {.type = MC_DENSE, .units = 5, .activation = MC_SOFTMAX}};
 static const mc_layer UNPOOLED[] = {{.type = MC_CONV2D, .units = 7, RELU3},
                                     {.type = MC_CONV2D, .units = 33, .same_padding = 1, RELU3},
                                     {.type = MC_BATCH_NORM, .epsilon = 1e-3f},
@@ -299,6 +303,7 @@ static void one_network(const char *name, const mc_layer *layers, int n_layers) 
 
 static void test_networks(void) {
     one_network("a pooled network", POOLED, 5);
+    one_network("a network with Winograd's products", WINOGRAD, 4);
     one_network("a network without pooling", UNPOOLED, 5);
     one_network("wide dense layers", WIDE, 3);
 }
