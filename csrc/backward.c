@@ -120,11 +120,9 @@ static void conv_weight_dense(const mc_run *run, const mc_op *op, const mc_scrat
     }
 }
 
-/* The winners of one window with a gradient, by position: lists q * n_out .., their lengths packed
- * into one word of four times 16 bits, so that no count waits for a store. */
-static __attribute__((noinline)) uint64_t sort_by_position(const float *dy, const uint8_t *winner,
-                                                           int n_out, int n_taps,
-                                                           mc_term *restrict terms) {
+__attribute__((noinline)) uint64_t mc_sort_by_position(const float *dy, const uint8_t *winner,
+                                                       int n_out, int n_taps,
+                                                       mc_term *restrict terms) {
     uint64_t counts = 0;
     for (int c = 0; c < n_out; c++) {
         const int q = winner[c];
@@ -135,9 +133,8 @@ static __attribute__((noinline)) uint64_t sort_by_position(const float *dy, cons
     return counts;
 }
 
-/* The winners of one filter with a gradient; returns how many. */
-static int list_winners(const float *dy, const uint8_t *winner, int n_out, int windows,
-                        const int32_t *position, mc_term *restrict terms) {
+int mc_list_winners(const float *dy, const uint8_t *winner, int n_out, int windows,
+                    const int32_t *position, mc_term *restrict terms) {
     int count = 0;
     for (int w = 0; w < windows; w++, dy += n_out, winner += n_out, position += 4) {
         terms[count] = (mc_term){position[*winner], *dy};
@@ -158,7 +155,7 @@ static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s
     const int whole = dimage && op->in.channels % k->lane == 0;
     for (int c = 0; c < n_out; c++) {
         const int n =
-            list_winners(dy + c, mask + c, n_out, windows, op->positions, s->filter_terms);
+            mc_list_winners(dy + c, mask + c, n_out, windows, op->positions, s->filter_terms);
         k->patch_sum(image, s->filter_terms, n, kh, row, dweight + (size_t)c * (size_t)op->n_taps,
                      length, length);
         for (int y = 0; whole && y < kh; y++)
@@ -167,7 +164,7 @@ static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s
     }
     for (int w = 0; dimage && !whole && w < windows; w++, dy += n_out, mask += n_out) {
         const int32_t *position = op->positions + 4 * w;
-        const uint64_t counts = sort_by_position(dy, mask, n_out, op->n_taps, s->terms);
+        const uint64_t counts = mc_sort_by_position(dy, mask, n_out, op->n_taps, s->terms);
         for (int q = 0; q < 4; q++) {
             const int n = (int)(counts >> 16 * q & 0xffff);
             if (n)
@@ -206,7 +203,9 @@ static void conv_backward(const mc_run *run, int index, const mc_values *v, size
     if (op->fused_pool) {
         float *dimage = dx && has_pad ? s.dx_padded : dx;
         if (dimage) memset(dimage, 0, mc_size(op->padded) * sizeof(float));
-        if (op->by_filter)
+        if (dimage && run->bf16)
+            mc_bf16_winners(run, index, image, dy, mask, dimage, v->dweight);
+        else if (op->by_filter)
             conv_winners(run, op, &s, image, dy, mask, run->back[index], dimage, v->dweight);
         else
             conv_weight_dense(run, op, &s, image, dy, mask, v->dweight);

@@ -3,8 +3,8 @@
  * Rounded are the values and the weights that dense layers and convolutions multiply going
  * forward, the output gradients and weights that they multiply to get their input gradients, and
  * the values and output gradients of the weight gradients of convolutions. Everything else is
- * float32: sums, biases, weight gradients of dense layers, and what a pooling carries back
- * (backward.c), where row sums of few terms are cheaper than dense products. Where the products are
+ * float32: sums, biases, weight gradients of dense layers and of a first convolution with a
+ * pooling. Where the products are
  * Winograd's (winograd.c), it is their operands that are rounded, the transformed ones.
  *
  * An image is rounded once and read by many taps.
@@ -46,7 +46,7 @@ static void carve(const mc_net *net, const mc_op *op, mc_arena *arena, bf16_scra
         rounded = MC_DENSE_ROWS * larger(op->in_size, op->out_size);
     }
     s->padded = mc_take_floats(arena, padded);
-    s->rounded = mc_take_floats(arena, rounded);
+    s->rounded = mc_take_floats(arena, rounded + MC_SLACK);
     s->tile = mc_take_floats(arena, tile);
     if (!places) return;
     s->pairs = mc_take_floats(arena, 2 * mc_size(op->padded));
@@ -99,6 +99,11 @@ size_t mc_bf16_panels_floats(const mc_net *net, const mc_op *op) {
                                                 : mc_bf16_panel_floats(net, op->n_taps));
 }
 
+size_t mc_bf16_back_floats(const mc_net *net, const mc_op *op) {
+    if (op->fused_pool) return op->n_weights + MC_SLACK;
+    return (size_t)mc_back_parts(net, op) * mc_bf16_panel_floats(net, op->n_back_taps);
+}
+
 void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *weights) {
     const int channels = op->in.channels;
     for (int i = 0; op->winograd && i < 16; i++) {
@@ -114,6 +119,10 @@ void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *
 
 void mc_bf16_pack_back(const mc_net *net, const mc_op *op, int part, const float *back,
                        const mc_bf16 *weights) {
+    if (op->fused_pool) {
+        net->kernels->round_bf16(back, op->n_weights, weights->back);
+        return;
+    }
     pack(net, back, op->n_back_taps, run_of(op, op->n_back_taps, op->n_out), part, weights->back);
 }
 
@@ -354,4 +363,34 @@ void mc_bf16_conv_dw(const mc_run *run, int index, const float *image, const flo
     k->begin_bf16();
     k->dot_bf16(&product);
     k->end_bf16();
+}
+
+/* Row sums as in float32 (backward.c), of rounded rows and values. */
+void mc_bf16_winners(const mc_run *run, int index, const float *image, const float *dy,
+                     const uint8_t *mask, float *dimage, float *dweight) {
+    const mc_kernels *k = run->net->kernels;
+    const mc_op *op = &run->net->ops[index];
+    const mc_scratch s = mc_scratch_of(run, op);
+    const bf16_scratch low = scratch_of(run, op);
+    const int n_out = op->n_out, windows = op->n_positions / 4, kh = op->layer.kernel_height;
+    const int length = op->layer.kernel_width * op->in.channels;
+    const ptrdiff_t row = op->padded.width * op->in.channels;
+    k->round_bf16(image, mc_size(op->padded), low.rounded);
+    for (int c = 0; c < n_out; c++) {
+        const int n =
+            mc_list_winners(dy + c, mask + c, n_out, windows, op->positions, s.filter_terms);
+        if (n)
+            k->patch_sum_bf16(low.rounded, s.filter_terms, n, kh, row,
+                              dweight + (size_t)c * (size_t)op->n_taps, length, length);
+    }
+    for (int w = 0; w < windows; w++, dy += n_out, mask += n_out) {
+        const int32_t *position = op->positions + 4 * w;
+        const uint64_t counts = mc_sort_by_position(dy, mask, n_out, op->n_taps, s.terms);
+        for (int q = 0; q < 4; q++) {
+            const int n = (int)(counts >> 16 * q & 0xffff);
+            if (n)
+                k->patch_sum_bf16(run->bf16[index].back, s.terms + q * n_out, n, kh, length,
+                                  dimage + position[q], row, length);
+        }
+    }
 }

@@ -36,8 +36,8 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
     s->dy_panel = mc_take_floats(arena, MC_DY_CHUNK * cols);
     if (op->by_filter) {
         const size_t windows = (size_t)op->n_positions / 4;
-        s->terms = mc_take(arena, 4 * n_out, sizeof(mc_term));
-        s->filter_terms = mc_take(arena, windows, sizeof(mc_term));
+        s->terms = mc_take(arena, 4 * n_out + 1, sizeof(mc_term));
+        s->filter_terms = mc_take(arena, windows + 1, sizeof(mc_term));
     }
     if (op->n_back_positions) s->back_padded = mc_take_floats(arena, mc_size(op->back_padded));
 }

@@ -62,6 +62,7 @@ enum { MC_BF16_GROUP = 8 }; /* panels of a wide dense layer that one task takes 
 size_t mc_bf16_scratch_bytes(const mc_net *net);
 size_t mc_bf16_panel_floats(const mc_net *net, int n_taps);
 size_t mc_bf16_panels_floats(const mc_net *net, const mc_op *op); /* of all panels */
+size_t mc_bf16_back_floats(const mc_net *net, const mc_op *op);
 void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *weights);
 void mc_bf16_pack_back(const mc_net *net, const mc_op *op, int part, const float *back,
                        const mc_bf16 *weights);
@@ -72,6 +73,9 @@ void mc_bf16_conv(const mc_run *run, int op, const mc_values *v, int relu);
 /* dweight += of one image, inside its border. */
 void mc_bf16_conv_dw(const mc_run *run, int op, const float *image, const float *dy,
                      float *dweight);
+/* Both gradients of one image from the winners of a pooling; dimage, dweight as conv_winners. */
+void mc_bf16_winners(const mc_run *run, int op, const float *image, const float *dy,
+                     const uint8_t *mask, float *dimage, float *dweight);
 void mc_bf16_conv_dx(const mc_run *run, int op, const float *dy, float *dx);
 
 size_t mc_scratch_bytes(const mc_net *net, int training);
@@ -132,6 +136,14 @@ static inline int mc_live_run(const mc_live *live, int i) {
 /* One image through a pooled 3x3 convolution (winograd.c). */
 void mc_winograd_image(const mc_net *net, const mc_op *op, const mc_scratch *s, const float *image,
                        int relu, float *y, uint8_t *mask);
+
+/* Of a pooling: the winners of one window with a gradient, by position: lists q * n_out .., their
+ * lengths packed into one word of four times 16 bits, so that no count waits for a store. */
+uint64_t mc_sort_by_position(const float *dy, const uint8_t *winner, int n_out, int n_taps,
+                             mc_term *restrict terms);
+/* The winners of one filter with a gradient; returns how many. */
+int mc_list_winners(const float *dy, const uint8_t *winner, int n_out, int windows,
+                    const int32_t *position, mc_term *restrict terms);
 
 /* The image inside a border of zeros. */
 void mc_pad(const float *image, mc_shape shape, int pad_height, int pad_width, float *padded);

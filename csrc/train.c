@@ -345,8 +345,7 @@ static void pack_task(void *context, int task, int thread) {
         task -= op->n_panels;
         if (task < back) {
             mc_pack_back(t->net, op, task, t->back[i]);
-            if (t->bf16 && !op->fused_pool)
-                mc_bf16_pack_back(t->net, op, task, t->back[i], &t->bf16[i]);
+            if (t->bf16) mc_bf16_pack_back(t->net, op, task, t->back[i], &t->bf16[i]);
             return;
         }
         task -= back;

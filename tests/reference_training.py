@@ -120,8 +120,8 @@ def convolution(
     first: bool = False,
     pooled: bool = False,
 ) -> tuple[Array, Back]:
-    """`low` rounds the operands of all products, but with a pooling behind it (`pooled`) not those
-    of the way back."""
+    """`low` rounds the operands of all products, but in a first layer with a pooling behind it
+    (`pooled`) not those of the way back."""
     kh, kw = weight.shape[:2]
     top, left = (kh // 2, kw // 2) if same else (0, 0)
     padded = np.pad(x, ((0, 0), (top, top), (left, left), (0, 0)))
@@ -134,7 +134,7 @@ def convolution(
     def back(dy: Array) -> tuple[Array, list[Array]]:
         dweight, dpadded = np.zeros_like(weight), np.zeros_like(padded)
         rounded, turned, values = dy, weight, padded
-        if low and not pooled:
+        if low and not (first and pooled):
             rounded, turned, values = low(dy), used, seen
         for i, j in spots:
             if depthwise:

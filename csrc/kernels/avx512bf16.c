@@ -33,10 +33,6 @@ static void pack_bf16(const float *panel, int n_taps, int run, float *out) {
         }
 }
 
-INLINE vf add_pairs(vf sum, __m512i inputs, __m512i weights) {
-    return _mm512_dpbf16_ps(sum, (__m512bh)inputs, (__m512bh)weights);
-}
-
 /* Sums to go on from. */
 INLINE void tile_load(vf sum[][2], const float *from, ptrdiff_t stride, int n_cols,
                       const int vectors, const int rows) {

@@ -162,6 +162,10 @@ struct mc_kernels {
     void (*pack_bf16)(const float *panel, int n_taps, int run, float *out);
     /* As dot_panel, for several panels: out[q * out_panel + p * out_stride + c]. */
     void (*dot_bf16)(const mc_product *product);
+    /* As patch_sum, of rounded patches; rounds the n > 0 values of the terms, too, and has room for
+     * one term more. */
+    void (*patch_sum_bf16)(const void *patches, mc_term *terms, int n, int rows,
+                           ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length);
     /* Around calls of dot_bf16, on their thread: its tile registers, where it has any. */
     void (*begin_bf16)(void);
     void (*end_bf16)(void);

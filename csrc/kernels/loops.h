@@ -459,6 +459,12 @@ static void dot_bf16(const mc_product *d) {
     }
 }
 
+static void patch_sum_bf16(const void *patches, mc_term *terms, int n, int rows,
+                           ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length) {
+    for (int i = 0; i < n; i++) terms[i].value = nearest_bf16(terms[i].value);
+    patch_sum(patches, terms, n, rows, row_stride, sum, sum_stride, length);
+}
+
 static void begin_bf16(void) {}
 
 static void end_bf16(void) {}
@@ -503,5 +509,6 @@ static void end_bf16(void) {}
                               .pair_bf16 = pair_bf16,                                              \
                               .pack_bf16 = pack_bf16,                                              \
                               .dot_bf16 = dot_bf16,                                                \
+                              .patch_sum_bf16 = patch_sum_bf16,                                    \
                               .begin_bf16 = begin_bf16,                                            \
                               .end_bf16 = end_bf16}
