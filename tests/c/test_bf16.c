@@ -230,6 +230,41 @@ static void test_products(void) {
         }
 }
 
+/* ---- sums of patches ---- */
+
+static void one_patch(int n, int rows, int length) {
+    enum { GAP = 5, MOST = 9 };
+    const int row = length + GAP, sum_row = length + 2;
+    const size_t size = (size_t)((rows - 1) * row + length + 2 * MOST);
+    const size_t n_sums = (size_t)((rows - 1) * sum_row + length);
+    float *x = take_random(size + MC_SLACK, 1), *values = take_random((size_t)n, 2);
+    float *sums = take_random(n_sums, 3), *wanted = take_copy(sums, n_sums);
+    mc_term *terms = take((size_t)(n + 1) * sizeof *terms);
+    for (int i = 0; i < n; i++) terms[i] = (mc_term){i * 7 % MOST * 2, values[i]};
+    /* Rows of floats may be read MC_SLACK beyond their end, words may not. */
+    void *patches = take_rounded(x, has_words() ? size : size + MC_SLACK);
+    for (int y = 0; y < rows; y++)
+        for (int j = 0; j < length; j++) {
+            double sum = wanted[y * sum_row + j];
+            for (int i = 0; i < n; i++)
+                sum += rounded(values[i]) * rounded(x[terms[i].offset + y * row + j]);
+            wanted[y * sum_row + j] = (float)sum;
+        }
+    table->patch_sum_bf16(patches, terms, n, rows, row, sums, sum_row, length);
+    char text[100];
+    snprintf(text, sizeof text, "patch_sum_bf16 of %d terms, %d rows of %d", n, rows, length);
+    named(text, largest_error(sums, wanted, n_sums) < 1e-6 * (n + 1));
+    void *blocks[] = {x, values, sums, wanted, terms, patches};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+}
+
+static void test_patches(void) {
+    static const int lengths[] = {1, 3, 15, 16, 17, 30, 31, 32, 33, 64, 95, 96, 97, 130, 192};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        for (int n = 1; n <= 6; n++)
+            for (int rows = 1; rows <= 7; rows++) one_patch(n, rows, lengths[i]);
+}
+
 /* ---- networks ---- */
 
 enum { N = 21, SIDE = 12, SIZE = SIDE * SIDE, MOST_PARAMETERS = 1 << 17 };
@@ -322,6 +357,7 @@ static void test_table(void) {
     test_rounding();
     test_pairs();
     test_products();
+    test_patches();
     test_networks();
 #if defined(__x86_64__)
     if (has_words()) test_same_float32();
