@@ -4,9 +4,9 @@
  * forward pass nor its row of the gradient. So the first layer never forms a gradient: every image
  * adds its deltas to the rows of its inked pixels (row_spread), and the next minibatch's images sum
  * the rows of theirs (row_sum). Both happen block of pixels by block of pixels, so that a row comes
- * from the second-level cache once per minibatch. Weight decay of that layer is one factor, `scale`:
- * weights = scale * rows. The small layers behind it live in packed panels, one set for each
- * direction, updated in place alike.
+ * from the second-level cache once per minibatch. Weight decay of that layer is one factor,
+ * `scale`: weights = scale * rows. The small layers behind it live in packed panels, one set for
+ * each direction, updated in place alike.
  *
  * Same arithmetic meaning as the general walk (train.c): exact minibatch SGD. Used for plain SGD
  * (see mc_mlp_fits); its steps are those of mc_trainer_gradients up to rounding, which tests check.
@@ -100,7 +100,7 @@ mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *a
     const size_t layers = (size_t)(net->n_ops - first), wide = (size_t)whole(most, cols);
     mc_mlp draft = {.first_op = first, .n_layers = (int)layers};
     mc_mlp *m = mc_take(arena, 1, sizeof draft);
-    draft.stride = whole(net->ops[first].n_out, net->kernels->lane);
+    draft.stride = whole(net->ops[first].n_out, net->kernels->unit);
     draft.n_blocks = (int)inputs; /* at most */
     draft.bias = mc_take_floats(arena, (size_t)draft.stride);
     draft.start = mc_take_floats(arena, (size_t)draft.stride);
@@ -111,8 +111,8 @@ mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *a
     draft.panel = mc_take_floats(arena, batch * (size_t)cols);
     if (spec->use_augment) draft.images = mc_take_floats(arena, MLP_AHEAD * batch * inputs);
     draft.positions = mc_take(arena, batch, sizeof(int32_t));
-    /* Each group may be a vector wider than its share. */
-    const size_t all = (size_t)(draft.stride + MLP_MOST_GROUPS * net->kernels->lane);
+    /* Each group may be a unit wider than its share. */
+    const size_t all = (size_t)(draft.stride + MLP_MOST_GROUPS * net->kernels->unit);
     draft.group_memory =
         mc_take_floats(arena, group_floats(all, inputs, batch) + 16 * MLP_MOST_GROUPS);
     for (int i = 0; i < 2 * MLP_MOST_GROUPS; i++)
@@ -149,17 +149,17 @@ typedef struct {
 } mlp_work;
 
 static void split_columns(mc_mlp *m, const mc_net *net, int threads, size_t batch) {
-    const int lane = net->kernels->lane, vectors = m->stride / lane;
-    int n = threads < vectors / 3 ? threads : vectors / 3;
+    const int unit = net->kernels->unit, units = m->stride / unit;
+    int n = threads < units / 3 ? threads : units / 3;
     n = n > MLP_MOST_GROUPS ? MLP_MOST_GROUPS : n < 1 ? 1 : n;
     m->n_groups = n;
-    m->group_stride = (vectors + n - 1) / n * lane;
+    m->group_stride = (units + n - 1) / n * unit;
     const int block = MLP_BLOCK_FLOATS / m->group_stride / 16 * 16;
     m->block = block < 16 ? 16 : block;
     m->n_blocks = whole((int)net->n_inputs, m->block) / m->block;
     float *memory = m->group_memory;
     for (int g = 0; g < n; g++) {
-        const int first = vectors * g / n * lane, last = vectors * (g + 1) / n * lane;
+        const int first = units * g / n * unit, last = units * (g + 1) / n * unit;
         mlp_group *group = &m->groups[g];
         group->first = first;
         group->width = last - first;

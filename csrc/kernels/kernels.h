@@ -55,6 +55,7 @@ struct mc_kernels {
     const char *name;
     int cols; /* columns of a panel */
     int lane; /* floats per vector: what the loops are unrolled around */
+    int unit; /* a multiple of which row_sum and row_spread take as whole vectors */
 
     /* out[p * out_stride + c] = bias[c] + sum_t x[position[p] + tap[t]] * panel[t][c],
      * c < n_cols; negative results become 0 if relu. */

@@ -470,10 +470,19 @@ static void begin_bf16(void) {}
 static void end_bf16(void) {}
 #endif
 
+#ifdef HAVE_HALF
+#define ROW_UNIT (VW / 2)
+#elif defined(VW)
+#define ROW_UNIT VW
+#else
+#define ROW_UNIT 1
+#endif
+
 #define MC_TABLE(table, label, lanes)                                                              \
     const mc_kernels table = {.name = label,                                                       \
                               .cols = PANEL_COLS,                                                  \
                               .lane = lanes,                                                       \
+                              .unit = ROW_UNIT,                                                    \
                               .dot_panel = dot_panel,                                              \
                               .outer_panel = outer_panel,                                          \
                               .list_inputs = list_inputs,                                          \

@@ -233,6 +233,12 @@ static void row_sum_tail(const float *rows, const mc_term *terms, int n, float *
 }
 
 static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, int length) {
+#ifdef HAVE_HALF
+    if (length % VW == VW / 2 && length <= SUM_VECTORS * VW / 2) {
+        half_row_sum(rows, terms, n, sum, length);
+        return;
+    }
+#endif
     const int has_vector = length >= VW;
     for (; length >= VW;) {
         const int vectors = length / VW < SUM_VECTORS ? length / VW : SUM_VECTORS;
@@ -345,6 +351,12 @@ static void patch_sum(const float *patches, const mc_term *terms, int n, int row
 }
 
 static void row_spread(const float *row, const mc_term *terms, int n, float *sums, int length) {
+#ifdef HAVE_HALF
+    if (length % VW == VW / 2 && length <= SUM_VECTORS * VW / 2) {
+        half_row_spread(row, terms, n, sums, length);
+        return;
+    }
+#endif
     for (; length >= VW;) {
         const int vectors = length / VW < SUM_VECTORS ? length / VW : SUM_VECTORS;
         STRIPS(row_spread_strip, SUM_VECTORS, vectors, row, terms, n, sums)
