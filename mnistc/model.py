@@ -325,11 +325,11 @@ class Sequential:
             Go on from a checkpoint (`mnistc.callbacks.Checkpoint`), with otherwise the same
             arguments.
         precision : {"float32", "bf16"}
-            What the operands of the matrix products are rounded to in training: with "bf16" those
-            of the forward pass, and those of the input gradients of layers without a pooling
-            behind them. Weights, sums, weight gradients and updates stay float32, as do prediction
-            and validation. It means the same with all kernels, up to the order of sums, and is
-            faster with ``avx512bf16`` and ``amx`` (`mnistc info` tells what is used).
+            What the operands of the matrix products are rounded to in training, forward and back.
+            Weights, sums and updates stay float32, as do weight gradients of dense layers and of
+            a first convolution with a pooling, prediction and validation. It means the same with
+            all kernels, up to the order of sums, and is faster with ``avx512bf16`` and ``amx``
+            (`mnistc info` tells what is used).
         check_range : bool
             Refuse floats outside 0 to 1, which with images mean a forgotten division by 255.
         verbose : int
