@@ -49,9 +49,11 @@ GOALS = {
     "CNN": Goal(
         0.995,
         "large",
-        epochs=12,
+        epochs=14,
         batch_size=64,
         learning_rate=0.004,
+        optimizer="adamw",
+        weight_decay=0.02,
         augment={"rotation": 8.0, "scale": 0.08, "shear": 4.0, "shift": 1.5},
         ema=0.999,
     ),
@@ -65,7 +67,7 @@ def layers(network: str) -> list:
         return [Dense(128, "relu"), Dense(10, "softmax")]
     if network == "small":
         return [
-            Conv2D(8, 5, activation="relu"),
+            Conv2D(16, 5, activation="relu"),
             MaxPool2D(2),
             Conv2D(32, 3, activation="relu"),
             MaxPool2D(2),
