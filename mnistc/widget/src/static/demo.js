@@ -18,9 +18,11 @@
     from = null;
   });
 
-  for (const button of document.querySelectorAll("[data-theme]")) {
+  const themes = document.querySelectorAll("[data-theme]");
+  for (const button of themes) {
     button.addEventListener("click", () => {
       const { theme } = button.dataset;
+      for (const each of themes) each.setAttribute("aria-pressed", each === button);
       for (const element of [root, ...digits]) {
         if (theme) element.setAttribute("theme", theme);
         else element.removeAttribute("theme");
