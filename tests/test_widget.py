@@ -16,6 +16,7 @@ import sys
 import threading
 import urllib.request
 from http.server import ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ import pytest
 import mnistc
 from mnistc import FormatError, formats, strokes, widget
 from mnistc.formats.model_file import ModelFile
-from mnistc.layers import Conv2D, Dense, Flatten, MaxPool2D
+from mnistc.layers import Activation, Conv2D, Dense, Flatten, GlobalAveragePool2D, MaxPool2D
 from mnistc.widget import embed, site
 
 ROOT = Path(__file__).parents[1]
@@ -181,6 +182,27 @@ def test_what_the_widget_would_refuse_is_refused_before(tmp_path):
     with pytest.raises(ValueError, match="labels"):
         widget.write_site(tmp_path, [random_model(labels=["x" * 50, *"123456789"])])
     assert not list(tmp_path.iterdir())
+
+
+@needs_node
+def test_python_and_the_widget_count_the_same_work(tmp_path):
+    for kind in ("relu", "tanh"):
+        stacks = (
+            [Conv2D(n, 3), MaxPool2D(3), Activation(kind), GlobalAveragePool2D(), Dense(10)]
+            for n in range(1320, 1400)
+        )
+        models = (random_model(layers=stack) for stack in stacks)
+        fits, too_much = next(p for p in pairwise(models) if site._work(p[1]) > site.MAX_WORK)
+        assert site._work(fits) <= site.MAX_WORK
+        for model, ok in ((fits, True), (too_much, False)):
+            path = tmp_path / "model.json"
+            formats.write_model(path, model, quantize="int8")
+            given = tmp_path / "in.json"
+            given.write_text(json.dumps({"model": path.read_text(), "drawings": []}))
+            command = [NODE, HERE / "classify.mjs", given, tmp_path / "out.json"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            assert (done.returncode == 0) == ok
+            assert ok or "multiply-adds" in done.stderr
 
 
 def test_the_site_is_a_package(folder):

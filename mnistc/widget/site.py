@@ -7,6 +7,7 @@ import functools
 import hashlib
 import html
 import json
+import math
 import re
 import shutil
 from collections.abc import Sequence
@@ -20,7 +21,6 @@ from mnistc.formats import _shipped_paths, load_any, read_model, shipped_names
 from mnistc.formats.files import PathLike
 from mnistc.formats.model_file import ModelFile
 from mnistc.formats.writer import format_model
-from mnistc.summary import summarize
 from mnistc.widget.embed import register_statement
 
 DIST = Path(__file__).parent / "dist"
@@ -28,7 +28,10 @@ DEFAULT_MODELS = ("cnn", "mlp")
 _SCRIPT = "mnistc.global.js"
 # As in src/model.ts.
 MAX_FILE = 1 << 21
-MAX_WORK = 20_000_000
+MAX_MARKS = 120_000
+MAX_LAYERS = 100
+MAX_SIZE = 3 << 19
+MAX_WORK = 15_000_000
 # The original's file names: a fully connected network, and a convolutional one.
 _DROP_INS = {"mlp": "mnist_widget.js", "cnn": "mnist_convolution_widget.js"}
 
@@ -134,10 +137,12 @@ def _embed(models: Sequence[PathLike | ModelFile]) -> list[_Embedded]:
         model = source if isinstance(source, ModelFile) else load_any(source)
         _check(model)
         document = _document(source, model)
-        if len(_json(document)) > MAX_FILE:
+        text = _json(document)
+        marks = sum(map(text.count, '[{",'))
+        if len(text) > MAX_FILE or marks >= MAX_MARKS:
             raise ValueError(
-                f"model: the widget reads up to {MAX_FILE:,} characters, got "
-                f"{len(_json(document)):,}; export it with --quantize int8"
+                f"model: the widget reads up to {MAX_FILE:,} characters and {MAX_MARKS:,} names "
+                f"and numbers, got {len(text):,} and {marks:,}; export it with --quantize int8"
             )
         plain = re.sub(r"[^\w-]+", "-", model.name, flags=re.ASCII).strip("-")[:40] or "model"
         taken = {each.name for each in embedded} | {"package", "custom-elements", "core", "demo"}
@@ -153,11 +158,29 @@ def _check(model: ModelFile) -> None:
         raise ValueError(f"model: the widget wants an input of 28 x 28 x 1, got {shape}")
     if not 2 <= len(model.labels) <= 100 or any(len(label) > 40 for label in model.labels):
         raise ValueError("model: the widget wants 2 to 100 labels of up to 40 characters")
-    work = summarize(model.layers, model.input_shape).multiply_adds
+    if len(model.layers) > MAX_LAYERS or model.n_parameters > MAX_SIZE:
+        raise ValueError(
+            f"model: the widget wants up to {MAX_LAYERS} layers and {MAX_SIZE:,} weights, "
+            f"got {len(model.layers)} and {model.n_parameters:,}"
+        )
+    work = _work(model)
     if work > MAX_WORK:
         raise ValueError(
             f"model: the widget computes up to {MAX_WORK:,} multiply-adds a drawing, got {work:,}"
         )
+
+
+def _work(model: ModelFile) -> int:
+    """Multiply-adds of a drawing, or what takes as long."""
+    total, shape = 0, model.input_shape
+    for layer in model.layers:
+        output = layer.output_shape(shape)
+        weight = next(iter(layer.weight_shapes(shape).values()), None)
+        taps = math.prod(weight) // output[-1] if weight else getattr(layer, "pool_size", 1) ** 2
+        quick = getattr(layer, "activation", "linear") in ("linear", "relu")
+        total += math.prod(output) * (taps + (4 if quick else 12)) + math.prod(shape)
+        shape = output
+    return total
 
 
 def _package() -> str:

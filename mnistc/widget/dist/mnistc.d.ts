@@ -33,12 +33,9 @@ export interface Texts {
 }
 
 /** Somebody says what they really drew. */
-export interface Correction {
+export interface Correction extends Omit<Reading, "label" | "pixels"> {
   /** Index of what was drawn. */
   label: number;
-  /** Index of what was read. */
-  prediction: number | null;
-  probabilities: number[];
   model: string;
   strokes: number[][][];
   /** 784 grey values, 0 to 255, ink 255. */

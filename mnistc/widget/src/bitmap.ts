@@ -3,7 +3,7 @@
  * into a box of 20 x 20, centre of mass to (14, 14), as MNIST itself was made.
  */
 import { want } from "./errors.js";
-import { centreOffset, highest, lowest, PIXELS, SIZE } from "./strokes.js";
+import { centreOffset, highest, PIXELS, SIZE } from "./strokes.js";
 
 const BOX = 20;
 const CONTRAST = 24; // of 255: less than this between ink and paper is no drawing
@@ -12,12 +12,12 @@ const SAMPLES = 8; // across a pixel
 
 /** Ink 0 to 1 whatever the colours, dark on light or light on dark: paper is along the border. */
 function extractInk(grey: ArrayLike<number>, width: number, height: number): Float32Array {
-  const values = Array.from(grey);
+  const values = Float32Array.from(grey);
   const border = values.filter((_, i) => i % width == 0 || i < width || i >= width * (height - 1));
-  const paper = border.sort((a, b) => a - b)[border.length >> 1];
+  const paper = border.sort()[border.length >> 1];
   const ink = values.reduce((a, b) => (Math.abs(b - paper) > Math.abs(a - paper) ? b : a), paper);
   want(Math.abs(ink - paper) >= CONTRAST, "no digit in it", RangeError);
-  return Float32Array.from(values, (v) => {
+  return values.map((v) => {
     const strength = (v - paper) / (ink - paper);
     return strength < FLOOR ? 0 : strength;
   });
@@ -28,10 +28,17 @@ export function bitmapToPixels(
   grey: ArrayLike<number>, width: number, height: number,
 ): Float32Array {
   const ink = extractInk(grey, width, height);
-  const inked = Array.from(ink.keys()).filter((i) => ink[i]);
-  const columns = inked.map((i) => i % width), rows = inked.map((i) => Math.floor(i / width));
-  const [middleX, middleY] = [columns, rows].map((v) => (lowest(v) + highest(v) + 1) / 2);
-  const side = Math.max(highest(columns) - lowest(columns), highest(rows) - lowest(rows)) + 1;
+  let left = width, right = 0, top = height, bottom = 0;
+  ink.forEach((v, i) => {
+    if (!v) return;
+    const x = i % width, y = Math.floor(i / width);
+    left = Math.min(left, x);
+    right = Math.max(right, x + 1);
+    top = Math.min(top, y);
+    bottom = y + 1;
+  });
+  const middleX = (left + right) / 2, middleY = (top + bottom) / 2;
+  const side = Math.max(right - left, bottom - top);
   // Pixel j covers j - 1/2 to j + 1/2; the box's middle comes to 13.5 first, then its mass to 14.
   const draw = ([dx, dy]: number[]) => Float32Array.from({ length: PIXELS }, (_, p) => {
     let sum = 0;

@@ -1,3 +1,4 @@
+import { want } from "./errors.js";
 import type { Model } from "./model.js";
 import { predict } from "./network.js";
 import { rasterize, type Strokes } from "./strokes.js";
@@ -24,6 +25,7 @@ export function read(model: Model, pixels: Float32Array): Reading {
   const blank = !pixels.some((v) => v > 0);
   const probabilities = blank ? model.labels.map(() => 0) : predict(model, pixels);
   const confidence = Math.max(...probabilities);
+  want(isFinite(confidence), "no finite answer");
   const prediction = blank ? null : probabilities.indexOf(confidence);
   const label = blank ? null : model.labels[prediction!];
   return { prediction, label, confidence, sure: confidence >= SURE, probabilities, pixels };
@@ -31,5 +33,5 @@ export function read(model: Model, pixels: Float32Array): Reading {
 
 /** The reading of a drawing: strokes as pen strokes, y down, in any unit. */
 export function classify(model: Model, strokes: Strokes): Reading {
-  return read(model, rasterize(strokes, { penWidth: model.penWidth }));
+  return read(model, rasterize(strokes, model));
 }

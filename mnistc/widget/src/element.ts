@@ -1,18 +1,18 @@
 /** <mnistc-digit>: a pad to draw on, and what a network reads in it. */
 // In an order that compresses well.
-import { adoptStyle } from "./style.js";
-import { ENGLISH, fill, type Texts } from "./texts.js";
-import { readPicture } from "./picture.js";
-import { corrections, keep, type Correction } from "./history.js";
-import { h } from "./dom.js";
 import { samples } from "./samples.js";
-import { beside, embeddedModel, fetchModel } from "./registry.js";
-import { createView, type View } from "./view.js";
+import { adoptStyle } from "./style.js";
+import { embeddedModel, fetchModel } from "./registry.js";
 import { fitStrokes, PIXELS, rasterize } from "./strokes.js";
-import { loadModel, type Model } from "./model.js";
-import { Pad, type Ink } from "./pad.js";
-import { read, type Reading } from "./classify.js";
 import { bitmapToPixels } from "./bitmap.js";
+import { createView, type View } from "./view.js";
+import { readPicture } from "./picture.js";
+import { h } from "./dom.js";
+import { Pad, type Ink } from "./pad.js";
+import { corrections, keep, type Correction } from "./history.js";
+import { ENGLISH, fill, type Texts } from "./texts.js";
+import { read, type Reading } from "./classify.js";
+import { loadModel, type Model } from "./model.js";
 
 // Importing this file where there is no page (server-side rendering) must not fail.
 const Base = (globalThis.HTMLElement || class {}) as typeof HTMLElement;
@@ -27,12 +27,11 @@ export class MnistDigit extends Base {
   private _model: Model | null = null;
   private _turn = 0; // of loading models: only the latest one counts
   private _ready!: Promise<void>;
-  private _resolve!: () => void;
-  private _reject!: (error: unknown) => void;
+  private _settle!: [resolve: () => void, reject: (error: unknown) => void];
   private _reading: Reading | null = null;
   private _dirty = false;
   private _frame = 0;
-  private _next = Math.floor(Math.random() * 10);
+  private _next = 0;
   private _view!: View;
   _pad: Pad;
 
@@ -160,9 +159,8 @@ export class MnistDigit extends Base {
   }
 
   private _pixels(): Float32Array {
-    const { picture } = this._pad.page, { ink } = this._pad;
-    return picture && !ink.length ? picture.pixels
-      : rasterize(ink, { penWidth: this._model ? this._model.penWidth : undefined });
+    const { ink, page: { pixels } } = this._pad;
+    return pixels && !ink.length ? pixels : rasterize(ink, this._model || {});
   }
 
   /** Ink came or went: read it with the next frame, or soon where there are none. */
@@ -186,10 +184,7 @@ export class MnistDigit extends Base {
   }
 
   private _renew(): void {
-    this._ready = new Promise((resolve, reject) => {
-      this._resolve = resolve;
-      this._reject = reject;
-    });
+    this._ready = new Promise((...settle) => (this._settle = settle));
     this._ready.catch(() => {}); // told by an event; nobody has to listen here too
   }
 
@@ -203,23 +198,19 @@ export class MnistDigit extends Base {
     const src = this.getAttribute("src"), name = this.getAttribute("model");
     const turn = this._start();
     const own = (this.constructor as typeof MnistDigit).defaultModel;
-    try {
-      const model = src ? null : embeddedModel(name || own, !name);
-      if (model) return this._use(model);
-      fetchModel(src || beside((name || own || "cnn") + ".json")).then(
-        (loaded) => turn == this._turn && this._use(loaded),
-        (error) => turn == this._turn && this._unusable(error),
-      );
-    } catch (error) {
-      this._unusable(error);
-    }
+    const model = src ? null : embeddedModel(name || own, !name);
+    if (model) return this._use(model);
+    fetchModel(src, name || own || "cnn").then(
+      (loaded) => turn == this._turn && this._use(loaded),
+      (error) => turn == this._turn && this._unusable(error),
+    );
   }
 
   private _use(model: Model): void {
     this._model = model;
     this._reading = null;
     this._build();
-    this._resolve();
+    this._settle[0]();
     this._emit("load", { name: model.name, labels: model.labels });
     if (!this._pad.isEmpty) this._changed();
   }
@@ -227,7 +218,7 @@ export class MnistDigit extends Base {
   private _unusable(error: unknown): void {
     this._model = this._reading = null;
     this._build();
-    this._reject(error);
+    this._settle[1](error);
     this._fail(error);
   }
 
@@ -262,7 +253,7 @@ export class MnistDigit extends Base {
       const grey = await readPicture(file);
       const pixels = bitmapToPixels(grey.values, grey.width, grey.height);
       this._pad.finish();
-      this._pad.put({ ink: [], picture: { pixels, canvas: grey.canvas } });
+      this._pad.put({ ink: [], pixels, canvas: grey.canvas });
     } catch (error) {
       this._fail(error);
     }
@@ -270,10 +261,9 @@ export class MnistDigit extends Base {
 
   _correct(label: number): void {
     if (!this._reading) return;
-    const { prediction, probabilities, pixels } = this._reading;
     const correction: Correction = {
-      label, prediction, probabilities, model: this._model!.name, strokes: this.strokes,
-      pixels: Array.from(pixels, (v) => Math.round(v * 255)),
+      ...this._reading, label, model: this._model!.name, strokes: this.strokes,
+      pixels: Array.from(this._reading.pixels, (v) => Math.round(v * 255)),
     };
     if (!this._emit("correction", correction, true)) return;
     keep([...corrections(), correction]);

@@ -1,11 +1,10 @@
 /** Corrections, kept in this browser only, and written as JSON lines or CSV in MNIST's layout. */
 
-export interface Correction {
+import type { Reading } from "./classify.js";
+
+export interface Correction extends Omit<Reading, "label" | "pixels"> {
   /** Index of what was really drawn. */
   label: number;
-  /** Index of what the network read. */
-  prediction: number | null;
-  probabilities: number[];
   model: string;
   strokes: number[][][];
   /** 784 grey values, 0 to 255, ink 255. */

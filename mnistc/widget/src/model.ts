@@ -46,10 +46,10 @@ export interface Model {
 type Json = any;
 
 export const MAX_FILE = 1 << 21; // characters
-const MAX_MARKS = 1e5;
+const MAX_MARKS = 120_000;
 const MAX_LAYERS = 100;
-const MAX_SIZE = 1 << 21; // weights, in one tensor and in all of them; values of an activation
-const MAX_WORK = 2e7; // multiply-adds of one prediction: some 30 ms
+const MAX_SIZE = 3 << 19; // weights, in one tensor and in all of them; values of an activation
+const MAX_WORK = 15_000_000; // multiply-adds of one prediction: some 20 ms
 const ACTIVATIONS = ["linear", "relu", "sigmoid", "tanh", "softmax"];
 /** As the bytes of any machine with a browser are: little-endian. */
 const TYPES: Json = { f32: Float32Array, f16: Int16Array, i8: Int8Array };
@@ -79,40 +79,45 @@ function sizes(value: Json, where: string): Shape {
 
 /**
  * Encoding "ascii" of int8, which only embedded models use: a character for each value from -44 to
- * 43 in the order of ALPHABET, its two last ones and a second character for those below and above.
+ * 43 in the order of CODES, its two last ones and a second character for those below and above.
  * Gzip's codes of bytes suit it better than base64's pieces of six bits: a tenth is saved.
  */
-const ALPHABET = String.fromCharCode(...Array(127).keys()).slice(32).replace(/["'<\\`]/g, "");
+const CODES: number[] = [];
+for (let c = 32, n = 0; c < 127; c++) if (!/["'<\\`]/.test(String.fromCharCode(c))) CODES[c] = n++;
 
-function decodeAscii(text: string): number[] {
-  const values: number[] = [];
-  let far = 0;
+// Plain loops, here and below: what calls a function for each of a million weights is felt.
+function decodeAscii(text: string): Float32Array {
+  const values = new Float32Array(text.length);
+  let count = 0;
   for (let i = 0; i < text.length; i++) {
-    const code = ALPHABET.indexOf(text[i]);
-    if (!far && code > 87) {
-      far = code;
-    } else {
-      values.push(code < 0 ? NaN : !far ? code - 44 : far < 89 ? -45 - code : 44 + code);
-      far = 0;
-    }
+    const code = CODES[text.charCodeAt(i)];
+    values[count++] = code == 88 ? -45 - CODES[text.charCodeAt(++i)]
+      : code == 89 ? 44 + CODES[text.charCodeAt(++i)] : code - 44;
   }
-  return values;
+  return values.subarray(0, count);
 }
 
 function decodeBase64(text: string, dtype: string): ArrayLike<number> {
+  const binary = atob(text), bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+  const values = new TYPES[dtype](bytes.buffer);
+  if (dtype != "f16") return values;
+  // Bits in their float32 places, the sign filling those above it; exponents are 112 too small.
+  const floats = new Float32Array(values.length), bits = new Int32Array(floats.buffer);
+  for (let i = 0; i < bits.length; i++) {
+    bits[i] = values[i] << 13 & ~(7 << 28);
+    floats[i] *= ~values[i] & 31744 ? 2 ** 112 : NaN;
+  }
+  return floats;
+}
+
+/** The numbers that a tensor's data stand for; none where it stands for none. */
+function decode({ dtype, encoding, data }: Json, count: number): ArrayLike<number> {
   try {
-    // Plain loops: whatever calls a function for each of a million weights is felt.
-    const binary = atob(text), bytes = new Uint8Array(binary.length);
-    for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
-    const values = new TYPES[dtype](bytes.buffer);
-    if (dtype != "f16") return values;
-    // Bits in their float32 places, the sign filling those above it; exponents are 112 too small.
-    const floats = new Float32Array(values), bits = new Int32Array(floats.buffer);
-    for (let i = 0; i < bits.length; i++) {
-      bits[i] = values[i] << 13 & ~(7 << 28);
-      floats[i] *= ~values[i] & 31744 ? 2 ** 112 : NaN;
-    }
-    return floats;
+    if (encoding == "decimal" && Array.isArray(data)) return data;
+    if (data.length > 6 * count + 2) return []; // more than any encoding needs
+    return encoding == "base64" ? decodeBase64(data, dtype)
+      : encoding == "ascii" ? decodeAscii(data) : [];
   } catch {
     return []; // no base64, or bytes left over
   }
@@ -120,25 +125,24 @@ function decodeBase64(text: string, dtype: string): ArrayLike<number> {
 
 function readTensor(json: Json, where: string, room: number): Tensor {
   want(isObject(json), where, "a tensor");
-  const { dtype, encoding, data, scale } = json;
-  const shape = sizes(json.shape, where), count = product(shape);
+  const shape = sizes(json.shape, where), count = product(shape), { dtype } = json;
   want(count <= room, where, `at most ${MAX_SIZE} weights in all`);
-  want(/^(f32|f16|i8)$/.test(dtype), where, "dtype f32, f16 or i8", dtype);
-  const integer = dtype == "i8";
-  const values = encoding == "decimal" && Array.isArray(data) ? data
-    : encoding == "base64" ? decodeBase64(data, dtype)
-    : encoding == "ascii" ? decodeAscii(data) : [];
+  want(Object.keys(TYPES).includes(dtype), where, `dtype (${Object.keys(TYPES)})`, dtype);
+  const integer = dtype == "i8", values = decode(json, count);
   want(values.length == count, where, `${count} values, encoding decimal or base64`);
-  const channels = integer ? shape[shape.length - 1] : 1, scales = integer ? scale : [1];
-  want(Array.isArray(scales) && scales.length == channels && scales.every(Number.isFinite),
+  const channels = integer ? shape[shape.length - 1] : 1, scale = integer ? json.scale : [1];
+  want(Array.isArray(scale) && scale.length == channels && scale.every(Number.isFinite),
     where, `${channels} scales`);
-  const floats = new Float32Array(count);
-  for (let i = 0; i < count; i++) {
+  const floats = new Float32Array(count), scales = Float32Array.from(scale);
+  let finite = true;
+  for (let i = 0, c = 0; i < count; i++) {
     const v = values[i];
-    floats[i] = v * Math.fround(scales[i % channels]);
-    want(typeof v == "number" && (!integer || v == (v << 24) >> 24) && isFinite(floats[i]),
-      where, "finite numbers");
+    floats[i] = v * scales[c];
+    if (++c == channels) c = 0;
+    finite = finite && typeof v == "number" && (!integer || v == (v << 24) >> 24) &&
+      floats[i] * 0 == 0;
   }
+  want(finite, where, "finite numbers");
   return { shape, data: floats };
 }
 
@@ -184,15 +188,15 @@ function readLayer(json: Json, index: number, input: Shape, tensors: Record<stri
 }
 
 /** Multiply-adds of one layer, or what takes as long: a sigmoid is worth some 12. */
-const work = ({ type, activation, output, input, window }: Layer) => product(output) *
-  (product(window) * (type == "conv2d" ? input[2] : type == "dense" ? product(input) : 1) +
+const work = ({ activation, output, input, window, tensors }: Layer) => product(output) *
+  ((tensors[0] ? tensors[0].data.length / output[2] : product(window)) +
     (/^(lin|rel)/.test(activation) ? 4 : 12)) + product(input);
 
 function parse(json: unknown): Json {
   const text = typeof json == "string";
-  // Nesting and names are what takes time to parse.
-  want(!text || (json.length <= MAX_FILE && json.split(/[[{"]/, MAX_MARKS).length < MAX_MARKS),
-    "file", `at most ${MAX_FILE} characters, ${MAX_MARKS} brackets and quotes`);
+  // Nesting, names and many numbers are what takes time to parse.
+  want(!text || (json.length <= MAX_FILE && json.split(/[[{",]/, MAX_MARKS).length < MAX_MARKS),
+    "file", `at most ${MAX_FILE} characters, ${MAX_MARKS} names and numbers`);
   const file: Json = text ? JSON.parse(json) : json;
   want(isObject(file) && file.format == "mnistc-model", "file", "a mnistc-model");
   want(/^1\.\d+$/.test(file.version), "version", "1.x", file.version);
@@ -203,7 +207,7 @@ function parse(json: unknown): Json {
 export function loadModel(json: unknown): Model {
   const file = parse(json), { labels, layers: specs, preprocessing = {}, name } = file;
   const inputShape = [28, 28, 1], given = file.input && file.input.shape;
-  want(String(given) == "28,28,1", "input", "28,28,1", given);
+  want(String(given) == String(inputShape), "input", String(inputShape), given);
   want(isObject(file.tensors), "tensors", "an object");
   want(Array.isArray(specs) && specs.length <= MAX_LAYERS, "layers",
     `up to ${MAX_LAYERS} layers`);

@@ -11,11 +11,11 @@ type Step = (x: Float32Array, out: Float32Array) => void;
 function activate(kind: Activation, x: Float32Array, channels: number): void {
   if (kind == "softmax") {
     for (let at = 0; at < x.length; at += channels) {
-      const row = x.subarray(at, at + channels);
-      const top = Math.max(...row);
-      let sum = 0;
-      for (let i = 0; i < channels; i++) sum += row[i] = Math.exp(row[i] - top);
-      for (let i = 0; i < channels; i++) row[i] /= sum;
+      const end = at + channels;
+      let top = -Infinity, sum = 0;
+      for (let i = at; i < end; i++) top = Math.max(top, x[i]);
+      for (let i = at; i < end; i++) sum += x[i] = Math.exp(x[i] - top);
+      for (let i = at; i < end; i++) x[i] /= sum;
     }
   } else if (kind != "linear") {
     for (let i = 0; i < x.length; i++) {
@@ -138,10 +138,11 @@ function averagePool({ output: [, , channels] }: Layer): Step {
 
 function batchNorm({ tensors, epsilon }: Layer): Step {
   const [gamma, beta, mean, variance] = tensors.map((tensor) => tensor.data);
+  const factor = Float64Array.from(gamma, (v, c) => v / Math.sqrt(variance[c] + epsilon));
   return (x, out) => {
     for (let i = 0; i < x.length; i++) {
-      const c = i % mean.length;
-      out[i] = ((x[i] - mean[c]) / Math.sqrt(variance[c] + epsilon)) * gamma[c] + beta[c];
+      const c = i % factor.length;
+      out[i] = (x[i] - mean[c]) * factor[c] + beta[c];
     }
   };
 }

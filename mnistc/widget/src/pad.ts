@@ -9,7 +9,9 @@ export type Ink = number[][][];
 /** What lies on the pad: strokes in pad units (0 to 1, y down), or an uploaded picture. */
 export interface Sheet {
   ink: Ink;
-  picture?: { pixels: Float32Array; canvas: HTMLCanvasElement };
+  /** Of a picture: what the network sees of it, and what is shown of it. */
+  pixels?: Float32Array;
+  canvas?: HTMLCanvasElement;
 }
 
 const CELLS = 28;
@@ -19,8 +21,7 @@ const TINY = 1 / 2000; // pad units: a pointer that rests adds nothing
 
 /** Path data. A dot gets some length: not every engine gives a path without any its round cap. */
 const pathData = (ink: Ink): string => ink.map((stroke) =>
-  "M" + stroke.map((point) => Math.round(point[0] * UNIT) + " " + Math.round(point[1] * UNIT))
-    .filter((text, i, all) => text != all[i - 1]).join("L") + "h.1").join("");
+  "M" + stroke.map((point) => point.map((v) => Math.round(v * UNIT))).join("L") + "h.1").join("");
 
 export class Pad {
   readonly element: HTMLElement;
@@ -30,7 +31,7 @@ export class Pad {
   future: Sheet[] = [];
   private _ink = h("path", { part: "ink", class: "ink" });
   private _wet = h("path", { part: "ink", class: "ink" });
-  private _cursor = h("rect", { class: "cursor", width: UNIT / CELLS, height: UNIT / CELLS });
+  private _cursor = h("rect", { width: UNIT / CELLS, height: UNIT / CELLS });
   /** The stroke that is being drawn, if any: not on the page yet, but shown and read. */
   private _unfinished: Ink = [];
   private _pointer: number | null = null;
@@ -60,7 +61,7 @@ export class Pad {
   }
 
   get isEmpty(): boolean {
-    return !this.page.picture && !this.ink.length;
+    return !this.page.canvas && !this.ink.length;
   }
 
   /** A new page; the old one can be had back by undo. */
@@ -107,8 +108,8 @@ export class Pad {
   }
 
   private _show(page: Sheet): void {
-    if (this.page.picture) this.page.picture.canvas.remove();
-    if (page.picture) this.element.prepend(page.picture.canvas);
+    if (this.page.canvas) this.page.canvas.remove();
+    if (page.canvas) this.element.prepend(page.canvas);
     this.page = page;
     this._ink.setAttribute("d", pathData(page.ink));
     this._preview([]);
@@ -162,7 +163,6 @@ export class Pad {
     const step = ["Left", "Up", "Right", "Down"].indexOf(key.slice(5)) + 1;
     if (control ? /z/i.test(key) && !e.shiftKey : /^(Backspace|Delete)$/.test(key)) this.undo();
     else if (control && /[zy]/i.test(key)) this.redo();
-    else if (key == "Escape" && this._unfinished.length) this.finish();
     else if (!control && !e.altKey && this._pointer === null && (step || /^( |Enter)$/.test(key))) {
       if (step || !e.repeat) this._cells(step); // a key held too long does not lift the pen again
     } else return;

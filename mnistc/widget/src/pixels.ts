@@ -1,4 +1,4 @@
-import { highest } from "./strokes.js";
+const MOST = 80; // channels: more of them take long to paint
 
 /** Images of numbers, painted and never read back: black ink of that strength, no paper. */
 export function paint(
@@ -14,17 +14,16 @@ export function paint(
   context.putImageData(image, 0, 0);
 }
 
-/** All channels of a layer's output (height, width, channels), side by side, 1 pixel apart. */
+/** Channels of a layer's output (height, width, channels), side by side, 1 pixel apart. */
 export function paintMaps(canvas: HTMLCanvasElement, shape: number[], values: Float32Array): void {
-  const [height, width, channels] = shape;
-  const gap = height > 1 ? 1 : 0;
-  const columns = Math.min(channels, gap ? 8 : 25);
-  const range = highest(values.map(Math.abs)) || 1;
-  const w = width + gap, h = height + gap;
-  paint(canvas, columns * w - gap, Math.ceil(channels / columns) * h - gap, (x, y) => {
+  const [height, width, channels] = shape, w = width + 1, h = height + 1;
+  const shown = Math.min(channels, MOST), columns = Math.min(shown, width > 1 ? 8 : 20);
+  let range = 0;
+  for (let i = 0; i < values.length; i++) range = Math.max(range, Math.abs(values[i]));
+  paint(canvas, columns * w - 1, Math.ceil(shown / columns) * h - 1, (x, y) => {
     const channel = Math.floor(y / h) * columns + Math.floor(x / w);
     const i = y % h, j = x % w;
-    if (channel >= channels || i == height || j == width) return 0;
+    if (channel >= shown || i == height || j == width) return 0;
     return Math.abs(values[(i * width + j) * channels + channel]) / range;
   });
 }

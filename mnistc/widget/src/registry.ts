@@ -21,18 +21,17 @@ export function register(name: string, json: unknown): void {
 export const embeddedModel = (name: string | null, any: boolean): Model | undefined =>
   embedded.get(name!) || (any ? embedded.values().next().value : undefined);
 
-/** The text at a URL, given up on as soon as it is too long for a model. */
-export async function fetchModel(url: string): Promise<Model> {
-  const response = await fetch(url);
+/** The model at a URL, or of that name beside the script; given up on as soon as it is too long. */
+export async function fetchModel(url: string | null, name: string): Promise<Model> {
+  const response = await fetch(url || beside(name + ".json"));
   want(response.ok, `status ${response.status}`);
-  const reader = response.body!.getReader(), decoder = new TextDecoder();
-  let text = "";
-  for (;;) {
+  const reader = response.body!.getReader(), chunks: BlobPart[] = [];
+  for (let bytes = 0; bytes <= MAX_FILE;) {
     const { done, value } = await reader.read();
-    if (done || text.length > MAX_FILE) {
-      reader.cancel();
-      return loadModel(text);
-    }
-    text += decoder.decode(value, { stream: true });
+    if (done) break;
+    chunks.push(value);
+    bytes += value.length;
   }
+  reader.cancel();
+  return loadModel(await new Response(new Blob(chunks)).text());
 }

@@ -17,7 +17,7 @@ export const PEN_WIDTH = 2.4;
 const BOX = 20;
 const CENTRE = 14;
 const THINNING = 1 / 16;
-const MAX_POINTS = 100_000;
+const MAX_POINTS = 20_000;
 const MAX_KEPT = 10_000;
 const FAR = 1e30;
 
@@ -60,15 +60,15 @@ function readPath(strokes: Strokes): Path {
 
 /** All points on the box of 20 pixels, pen included, without those too near the last. */
 export function fitStrokes(strokes: Strokes, pen: number): Path {
-  const path = readPath(strokes), { x, y, ends } = path, both = [x, y];
+  const path = readPath(strokes), { x, y, ends } = path;
   if (!x.length) return path;
-  const low = both.map(lowest), high = both.map(highest);
+  const magnitude = highest([...x, ...y].map(Math.abs));
   // A power of two that brings huge or tiny coordinates near 1: nothing overflows after it.
-  const magnitude = highest([...low, ...high].map(Math.abs));
   const unit = magnitude > 2 ** 400 ? 2 ** -600 : magnitude < 2 ** -400 ? 2 ** 600 : 1;
-  const extent = highest(high.map((v, i) => v * unit - low[i] * unit));
+  const low = [x, y].map((v) => lowest(v) * unit), high = [x, y].map((v) => highest(v) * unit);
+  const extent = highest(high.map((v, i) => v - low[i]));
   const scale = extent < 1e-300 ? 0 : (BOX - pen) / extent;
-  const [middleX, middleY] = high.map((v, i) => (low[i] * unit + v * unit) / 2);
+  const [middleX, middleY] = high.map((v, i) => (low[i] + v) / 2);
   let kept = 0, i = 0;
   ends.forEach((end, k) => {
     for (let first = kept; i < end; i++) {

@@ -50,11 +50,11 @@ function keptView(texts: Texts, changed: () => void): Node[] {
   ] : [];
 }
 
-/** A picture of each layer's output. */
+/** A picture of each layer's output, for as many as any sensible network has. */
 function mapsView(model: Model, pixels: Float32Array): HTMLElement[] {
   const figures: HTMLElement[] = [];
   predict(model, pixels, ({ type, name, output }, values) => {
-    if (/flatten|activation/.test(type)) return;
+    if (figures.length > 19 || /flatten|activation/.test(type)) return;
     const canvas = h("canvas", { role: "img", "aria-label": name });
     paintMaps(canvas, output, values);
     figures.push(h("figure", {}, canvas, h("figcaption", {}, `${name} ${output.join(" \xd7 ")}`)));
@@ -90,7 +90,7 @@ export function createView(
   const rows = labels.map((label) => {
     const bar = h("i", { part: "bar" }), value = h("span");
     const row = h("li", {}, h("b", {}, label), h("span", { class: "track" }, bar), value);
-    return { row, bar, value };
+    return [row, bar, value];
   });
   const choices = h("div", { class: "choices", role: "group", "aria-label": texts.which },
     ...labels.map((label, i) => button("choice", label, () => host._correct(i))));
@@ -113,7 +113,7 @@ export function createView(
   card.append(h("div", { class: "read" },
     h("div", { class: "answer", part: "answer" }, h("div", {}, digit, say), sees),
     h("ol", { part: "bars", role: "list", "aria-label": texts.bars },
-      ...rows.map(({ row }) => row))), error, wrong, inside, status);
+      ...rows.map(([row]) => row))), error, wrong, inside, status);
 
   function replace(parent: Element, ...children: Node[]): void {
     parent.textContent = "";
@@ -169,7 +169,7 @@ export function createView(
       digit.textContent = !now ? "\u2013" : now.sure ? now.label! : "?";
       say.textContent = !now ? texts[model ? "empty" : "loading"]
         : now.sure ? fill(texts.sure, best) : fill(texts.unsure, labels[first], labels[second]);
-      rows.forEach(({ row, bar, value }, i) => {
+      rows.forEach(([row, bar, value], i) => {
         row.className = now && i == first ? "top" : "";
         bar.style.width = `${values[i] * 100}%`;
         value.textContent = now ? percent(values[i]) : "";

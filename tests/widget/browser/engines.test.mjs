@@ -23,6 +23,7 @@ const hostile = () => {
   wrong.tensors["conv2d_0.weight"].shape = [1e9, 1e9];
   const infinite = randomModel(SMALL);
   infinite.tensors["conv2d_0.bias"] = floatTensor([Infinity, 0, 0, 0], [4]);
+  const many = (text) => `[${Array(200_000).fill(text)}]`;
   const json = (body, more) => ({ body, type: "application/json", ...more });
   return {
     "/labels.json": json(JSON.stringify(file)),
@@ -31,6 +32,11 @@ const hostile = () => {
     "/empty.json": json(""),
     "/html.json": json("<script>x=1</script>"),
     "/deep.json": json("[".repeat(1 << 20)),
+    "/numbers.json": json(many("7")),
+    "/names.json": json(`{${Array.from({ length: 50_000 }, (_, i) => `"n${i}":0`)}}`),
+    "/objects.json": json(many("{}")),
+    "/wide.json": json(`"${"\u20ac".repeat(1 << 20)}"`),
+    "/nested.json": json("[".repeat(100_000) + "]".repeat(100_000)),
     "/proto.json": json('{"__proto__":{"format":"mnistc-model"},"format":"mnistc-model"}'),
     "/gone.json": json("", { status: 500 }),
     "/huge.json": json("", { stream: (response) => {
@@ -417,6 +423,13 @@ for (const name of ["chromium", "firefox", "webkit"]) {
         await new Promise((resolve) => setTimeout(resolve, 100));
         return [text.includes("<img"), d.shadowRoot.querySelectorAll("img").length, window.x]`);
       assert.deepEqual(labels, [true, 0, null]);
+      const mute = randomModel([{ type: "dense", units: 10, activation: "softmax" }]);
+      mute.tensors["dense_0.weight"] = floatTensor(Array(7840).fill(3e38), [784, 10]);
+      assert.deepEqual(await browser.run(`let said = "";
+        d.addEventListener("mnistc-error", (event) => (said = event.detail.message), { once: true });
+        d.weights = ${JSON.stringify(mute)};
+        return [d.prediction, said, d.shadowRoot.querySelector("[role=alert]").textContent]`),
+      [null, "That did not work: no finite answer", "That did not work: no finite answer"]);
       assert.deepEqual(browser.errors.filter((error) => !/Failed to load|cannot load|status|Cross-Origin|NetworkError|CORS/i.test(error)), []);
     });
 
@@ -465,6 +478,36 @@ for (const name of ["chromium", "firefox", "webkit"]) {
       assert.deepEqual(reports.map(({ method, body }) => [method, JSON.parse(body).label]), [["POST", 9]]);
     });
 
+    test("corrections are downloaded as JSON lines and as CSV in MNIST's layout", async () => {
+      await open("/one.html");
+      const texts = await browser.run(`${READY} localStorage.clear();
+        const details = d.shadowRoot.querySelector('[part="wrong"]'), blobs = [], names = [];
+        details.open = true;
+        for (const digit of [3, 8]) {
+          d.strokes = mnistc.samples()[digit];
+          d.predict();
+          details.querySelectorAll(".choices button")[9].click();
+        }
+        const make = URL.createObjectURL;
+        URL.createObjectURL = (blob) => (blobs.push(blob), make(blob));
+        HTMLAnchorElement.prototype.click = function () { names.push(this.download); };
+        for (const type of ["jsonl", "csv"]) details.querySelector('[part~="' + type + '"]').click();
+        details.querySelector('[part~="forget"]').click();
+        return [names, await blobs[0].text(), await blobs[1].text(),
+          localStorage.getItem("mnistc-history"), details.querySelectorAll('[part~="csv"]').length]`);
+      const [names, json, csv, kept, buttons] = texts;
+      assert.deepEqual([names, kept, buttons], [["mnistc.jsonl", "mnistc.csv"], "[]", 0]);
+      const lines = json.trim().split("\n").map((line) => JSON.parse(line));
+      assert.deepEqual(lines.map(({ label, prediction, strokes }) => [label, prediction, strokes.length]),
+        [[9, 3, 1], [9, 8, 1]]);
+      const rows = csv.trim().split("\n").map((line) => line.split(",").map(Number));
+      rows.forEach(([label, ...pixels], i) => {
+        assert.deepEqual([label, pixels.length, Math.max(...pixels)], [9, 784, 255]);
+        assert.deepEqual(pixels, lines[i].pixels);
+      });
+      noErrors();
+    });
+
     test("the history of corrections stays small and keeps the latest", async () => {
       await open("/one.html");
       const [size, labels] = await browser.run(`${READY}
@@ -490,15 +533,17 @@ for (const name of ["chromium", "firefox", "webkit"]) {
     test("an uploaded picture is read", async () => {
       await open("/one.html");
       const result = await browser.run(`${READY}
-        const canvas = document.createElement("canvas");
-        canvas.width = 200; canvas.height = 260;
-        const context = canvas.getContext("2d");
-        context.fillStyle = "#fff"; context.fillRect(0, 0, 200, 260);
-        context.lineWidth = 22; context.lineCap = "round"; context.strokeStyle = "#123";
-        context.beginPath();
-        for (const [x, y] of mnistc.samples()[7][0]) context.lineTo(20 + 150 * x, 30 + 200 * y);
-        context.stroke();
-        const file = await new Promise((resolve) => canvas.toBlob(resolve));
+        const picture = (ink, paper, digit) => {
+          const canvas = document.createElement("canvas");
+          canvas.width = 200; canvas.height = 260;
+          const context = canvas.getContext("2d");
+          context.fillStyle = paper; context.fillRect(0, 0, 200, 260);
+          context.lineWidth = 22; context.lineCap = "round"; context.strokeStyle = ink;
+          context.beginPath();
+          for (const [x, y] of mnistc.samples()[digit][0]) context.lineTo(20 + 150 * x, 30 + 200 * y);
+          context.stroke();
+          return new Promise((resolve) => canvas.toBlob(resolve));
+        };
         const drop = async (blob) => {
           const data = new DataTransfer();
           data.items.add(new File([blob], "digit.png", { type: "image/png" }));
@@ -509,12 +554,15 @@ for (const name of ["chromium", "firefox", "webkit"]) {
           d.shadowRoot.querySelector("section").dispatchEvent(event);
           return (await done).type;
         };
-        const first = [await drop(file), d.prediction, d.strokes.length];
+        const first = [await drop(await picture("#123", "#fff", 7)), d.prediction, d.strokes.length];
+        first.push(await drop(await picture("#fe8", "#234", 2)), d.prediction);
+        first.push(await drop(await picture("#456", "#cba", 7)), d.prediction);
         d.strokes = [[[0, 0], [0, 1]]];
         const second = d.prediction;
         d.undo();
         return [...first, second, d.prediction, await drop(new Blob(["no picture"]))]`);
-      assert.deepEqual(result, ["mnistc-predict", 7, 0, 1, 7, "mnistc-error"]);
+      assert.deepEqual(result, ["mnistc-predict", 7, 0, "mnistc-predict", 2, "mnistc-predict", 7, 1, 7,
+        "mnistc-error"]);
     });
 
     test("feature maps on demand, right to left, another language", async () => {

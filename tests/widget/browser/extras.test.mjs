@@ -68,6 +68,8 @@ test("forced colours keep ink, bars and buttons visible", { skip: missing("chrom
     await session.send("Emulation.setEmulatedMedia", { features: [
       { name: "forced-colors", value: "active" }, { name: "prefers-color-scheme", value: "dark" }] });
     const [forced, paper, ink, bar] = await browser.run(`await d.ready;
+      d.setAttribute("theme", "light"); // the page's wish, and its ink, are overruled too
+      d.style.setProperty("--mnistc-ink", "#000");
       d.strokes = mnistc.samples()[4]; d.predict();
       const style = (selector) => getComputedStyle(d.shadowRoot.querySelector(selector));
       return [matchMedia("(forced-colors: active)").matches, style(".pad").backgroundColor,
@@ -109,7 +111,7 @@ test("hostile drawings are read or refused", { skip: missing("chromium") || noSi
       const drawings = { zigzag: long(9_999), dots: Array.from({ length: 9_999 }, (_, i) =>
         [[(i * 0.618) % 1, (i * 0.414) % 1]]), million: [Array(1e6).fill([0, 0])],
         nothings: Array(1e6).fill([]),
-        thinned: [Array.from({ length: 99_999 }, (_, i) => [i / 1e5, i / 1e5])] };
+        thinned: [Array.from({ length: 19_999 }, (_, i) => [i / 2e4, i / 2e4])] };
       let errors = 0;
       d.addEventListener("mnistc-error", () => errors++);
       return Object.keys(drawings).map((name) => {

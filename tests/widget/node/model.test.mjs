@@ -55,6 +55,30 @@ test("int8 and decimal tensors", () => {
   close(coded, predict(whole, image), 0.01);
 });
 
+/** int8 as the scripts with models have it; the inverse is src/model.ts. */
+const ALPHABET = String.fromCharCode(...Array(127).keys()).slice(32).replace(/["'<\\`]/g, "");
+const asciiOf = (v) => v < -44 ? "}" + ALPHABET[-45 - v] : v > 43 ? "~" + ALPHABET[v - 44]
+  : ALPHABET[v + 44];
+
+test("dense text of int8", () => {
+  const all = Array.from({ length: 256 }, (_, i) => i - 128);
+  const values = Array.from({ length: 7840 }, (_, i) => all[(i * 7) % 256]);
+  const file = randomModel([{ type: "dense", units: 10 }]);
+  const read = (data) => {
+    file.tensors["dense_0.weight"] = { shape: [784, 10], dtype: "i8", encoding: "ascii", data,
+      scale: Array(10).fill(0.5), axis: 1 };
+    return Array.from(loadModel(file).tensors["dense_0.weight"].data);
+  };
+  const text = values.map(asciiOf).join("");
+  assert.deepEqual(read(text), values.map((v) => v / 2));
+  const damaged = ["\u00e9", "\u20ac", "\n", '"', "<", "}}", "~~", "}~", "}\u00e9", `}${ALPHABET[84]}`];
+  const rest = text.slice(asciiOf(values[0]).length);
+  for (const bad of damaged) assert.throws(() => read(bad + rest), /dense_0.weight.*finite/, bad);
+  for (const bad of [text.slice(0, -1), text + "  ", text.slice(2) + "}", text + "~", "", null, 7, {}]) {
+    assert.throws(() => read(bad), /dense_0.weight/);
+  }
+});
+
 test("float16 is read to the bit", () => {
   const halves = { 0x0000: 0, 0x8000: -0, 0x0001: 2 ** -24, 0x03ff: 1023 * 2 ** -24,
     0x0400: 2 ** -14, 0x3c00: 1, 0xc000: -2, 0x7bff: 65504, 0x3555: 0.333251953125 };
@@ -159,12 +183,23 @@ test("a model that would take forever is refused", () => {
     { type: "dense", units: 10 },
   ];
   assert.throws(() => loadModel(randomModel(slow)), /multiply-adds/);
-  const wide = { type: "conv2d", filters: 500, kernel_size: [1, 1] };
+  const wide = { type: "conv2d", filters: 400, kernel_size: [1, 1] };
   const layers = (activation) => [wide, ...Array(6).fill({ type: "activation", activation }),
     { type: "global_average_pool2d" }, { type: "dense", units: 10 }];
   assert.ok(loadModel(randomModel(layers("relu"))));
   assert.throws(() => loadModel(randomModel(layers("tanh"))), /multiply-adds/);
   assert.throws(() => loadModel(" ".repeat(1 << 24)), /characters/);
+  for (const many of ["7,", "[],", "{},", '"",']) {
+    assert.throws(() => loadModel(`[${many.repeat(120_000)}7]`), /names and numbers/);
+  }
+});
+
+test("a model whose answers are no numbers does not answer", () => {
+  const file = randomModel([{ type: "dense", units: 10, activation: "softmax" }]);
+  file.tensors["dense_0.weight"] = floatTensor(Array(7840).fill(3e38), [784, 10]);
+  const model = loadModel(file);
+  assert.throws(() => classify(model, [[[0, 0], [1, 1]]]), /finite answer/);
+  assert.equal(classify(model, []).prediction, null);
 });
 
 test("names from Object.prototype are names like any other", () => {

@@ -59,7 +59,7 @@ export function loadModel(json: unknown): Model;
 /**
  * strokes-v1: 784 pixels (28 x 28, ink 1) of pen strokes, whatever their place and size.
  * penWidth is 2.4 unless told, above 0 and at most 10. Throws a TypeError for what is no drawing,
- * a RangeError for more than 100,000 points or 10,000 that are 1/16 pixel apart.
+ * a RangeError for more than 20,000 points or 10,000 that are 1/16 pixel apart.
  */
 export function rasterize(strokes: Strokes, options?: { penWidth?: number | undefined }): Float32Array;
 
