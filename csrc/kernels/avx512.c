@@ -25,7 +25,7 @@
 #define TILE_ROWS 9
 #define TALL_ROWS 9
 #define SUM_VECTORS 13
-#define PATCH_VECTORS 24
+#define PATCH_VECTORS 30
 
 #include "half.h"
 

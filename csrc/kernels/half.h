@@ -53,6 +53,7 @@
 #undef column_strips
 #undef column_sums
 #undef largest_of
+#undef WINNERS
 #undef pool_vector
 #undef pool_strip
 #undef pool_windows

@@ -74,6 +74,13 @@ struct mc_kernels {
      * vector are read to a whole one, at most MC_SLACK floats beyond their end. */
     void (*patch_sum)(const float *patches, const mc_term *terms, int n, int rows,
                       ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length);
+    /* The same for all filters of a first layer, their terms told from a pooling's winners:
+     * dw[(c * rows + y) * length + j] += sum over w of dy[w * n_out + c] *
+     * x[position[4 * w + winner[w * n_out + c]] + y * row + j]. Fast where length is at most 8, and
+     * rows are 3 or 5. Reads up to 8 floats of each row. */
+    void (*winner_sum)(const float *x, ptrdiff_t row, const int32_t *position, int n_windows,
+                       const float *dy, const uint8_t *winner, int n_out, float *dw, int rows,
+                       int length);
     /* The values of x that are not zero as terms with offsets first + i * stride; returns how many.
      * Writes up to MC_MORE_TERMS beyond those. */
     int (*list_inputs)(const float *x, size_t n, int32_t stride, int32_t first, mc_term *terms);

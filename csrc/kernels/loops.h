@@ -490,6 +490,7 @@ static void end_bf16(void) {}
                               .row_sum = row_sum,                                                  \
                               .patch_sum = patch_sum,                                              \
                               .row_spread = row_spread,                                            \
+                              .winner_sum = winner_sum,                                            \
                               .column_sums = column_sums,                                          \
                               .pool_windows = pool_windows,                                        \
                               .unpool_windows = unpool_windows,                                    \

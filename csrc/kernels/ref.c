@@ -48,6 +48,18 @@ static void row_spread(const float *row, const mc_term *terms, int n, float *sum
         for (int j = 0; j < length; j++) sums[terms[i].offset + j] += terms[i].value * row[j];
 }
 
+static void winner_sum(const float *x, ptrdiff_t row, const int32_t *position, int n_windows,
+                       const float *dy, const uint8_t *winner, int n_out, float *dw, int rows,
+                       int length) {
+    for (int w = 0; w < n_windows; w++)
+        for (int c = 0; c < n_out; c++)
+            for (int y = 0; y < rows; y++)
+                for (int j = 0; j < length; j++)
+                    dw[(c * rows + y) * length + j] +=
+                        dy[w * n_out + c] *
+                        x[position[4 * w + winner[w * n_out + c]] + y * row + j];
+}
+
 static void column_sums(const float *x, int n, int n_cols, float *sum) {
     for (int p = 0; p < n; p++)
         for (int c = 0; c < n_cols; c++) sum[c] += x[p * n_cols + c];

@@ -350,6 +350,62 @@ static void patch_sum(const float *patches, const mc_term *terms, int n, int row
     }
 }
 
+#ifndef HAVE_HALF
+/* Some filters of winner_sum, `rows` short rows each, all of them in registers. */
+INLINE void winner_strip(const float *x, ptrdiff_t row, const int32_t *position, int n_windows,
+                         const float *dy, const uint8_t *winner, int n_out, float *dw, int length,
+                         const int rows, const int filters) {
+    vf acc[SUM_VECTORS][5];
+    UNROLL
+    for (int f = 0; f < filters; f++) UNROLL
+    for (int y = 0; y < rows; y++) acc[f][y] = vzero();
+    for (int w = 0; w < n_windows; w++, position += 4, dy += n_out, winner += n_out) {
+        UNROLL
+        for (int f = 0; f < filters; f++) {
+            const float *patch = x + position[winner[f]];
+            const vf v = vset(dy[f]);
+            UNROLL
+            for (int y = 0; y < rows; y++) acc[f][y] = vfma(v, vload(patch + y * row), acc[f][y]);
+        }
+    }
+    UNROLL
+    for (int f = 0; f < filters; f++) UNROLL
+    for (int y = 0; y < rows; y++, dw += length) {
+        float lanes[VW];
+        vstore(lanes, acc[f][y]);
+        for (int j = 0; j < length; j++) dw[j] += lanes[j];
+    }
+}
+
+#define WINNERS(rows)                                                                              \
+    case rows:                                                                                     \
+        for (int some; filters > 0; filters -= some) {                                             \
+            some = filters < PATCH_VECTORS / rows ? filters : PATCH_VECTORS / rows;                \
+            STRIPS(winner_strip, PATCH_VECTORS / rows, some, x, row, position, n_windows, dy,      \
+                   winner, n_out, dw, length, rows)                                                \
+            dy += some;                                                                            \
+            winner += some;                                                                        \
+            dw += some * rows * length;                                                            \
+        }                                                                                          \
+        break;
+
+static void winner_sum(const float *x, ptrdiff_t row, const int32_t *position, int n_windows,
+                       const float *dy, const uint8_t *winner, int n_out, float *dw, int rows,
+                       int length) {
+    int filters = n_out;
+    switch (length <= VW ? rows : 0) {
+        WINNERS(3)
+        WINNERS(5)
+    default:
+        for (int c = 0; c < n_out; c++, dy++, winner++, dw += rows * length)
+            for (int w = 0; w < n_windows; w++)
+                for (int i = 0; i < rows * length; i++)
+                    dw[i] += dy[w * n_out] *
+                             x[position[4 * w + winner[w * n_out]] + i / length * row + i % length];
+    }
+}
+#endif
+
 static void row_spread(const float *row, const mc_term *terms, int n, float *sums, int length) {
 #ifdef HAVE_HALF
     if (length % VW == VW / 2 && length <= SUM_VECTORS * VW / 2) {

@@ -266,6 +266,32 @@ static void test_pooling(void) {
             one_pooling(windows, n_cols, n_cols % 2, windows % 3);
 }
 
+/* Windows side by side in an image whose rows have room for whole vectors. */
+static void one_winner_sum(int windows, int n_out, int rows, int length) {
+    const int row = length + 2 * windows, taps = rows * length;
+    const size_t n = (size_t)(windows * n_out), size = (size_t)(n_out * taps);
+    const size_t slack = length < 8 ? (size_t)(8 - length) : 0;
+    int32_t *position = take((size_t)(4 * windows) * sizeof *position);
+    for (int i = 0; i < 4 * windows; i++) position[i] = i / 4 * 2 + i / 2 % 2 * row + i % 2;
+    float *x = take_random((size_t)(rows * row + 2 * windows - 1 + length) + slack, 9);
+    float *dy = take_random(n, 3), *a = take_random(size, 4), *b = take_copy(a, size);
+    uint8_t *winner = take(n);
+    for (size_t i = 0; i < n; i++) winner[i] = (uint8_t)(i * 7 / 3 % 4);
+    ref->winner_sum(x, row, position, windows, dy, winner, n_out, a, rows, length);
+    table->winner_sum(x, row, position, windows, dy, winner, n_out, b, rows, length);
+    agree("winner_sum", a, b, size, 2e-7 * (windows + 2));
+    float *blocks[] = {x, dy, a, b};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+    free(winner);
+    free(position);
+}
+
+static void test_winner_sum(void) {
+    for (int rows = 1; rows <= 7; rows += 2)
+        for (int length = 1; length <= 17; length += length < 10 ? 1 : 3)
+            for (int n_out = 1; n_out <= 14; n_out++) one_winner_sum(9, n_out, rows, length);
+}
+
 static void test_column_sums(void) {
     for (int n = 1; n < 50; n += n < 20 ? 1 : 7)
         for (int n_cols = 1; n_cols < 260; n_cols += n_cols < 70 ? 1 : 13) {
@@ -597,6 +623,7 @@ static void test_table(void) {
     test_rows();
     test_patches();
     test_lists();
+    test_winner_sum();
     test_column_sums();
     test_pooling();
     test_winograd();
