@@ -1,5 +1,6 @@
 """Training: it learns, it repeats to the bit, and every option does what it says."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -290,11 +291,11 @@ def test_a_network_in_use_is_refused_to_other_threads():
     net = network()
 
     def train():
-        for _ in range(1000):
-            try:
-                return net.fit(x, y, epochs=40, verbose=0)
-            except RuntimeError:  # a prediction came first
-                continue
+        trained = False
+        while not trained:
+            with contextlib.suppress(RuntimeError):  # a prediction came first
+                net.fit(x, y, epochs=40, verbose=0)
+                trained = True
 
     trainer = threading.Thread(target=train)
     trainer.start()
