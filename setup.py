@@ -28,6 +28,7 @@ SOURCES = {
         "winograd.c",
         "backward.c",
         "predict.c",
+        "sparse.c",
         "trainer.c",
         "train.c",
         "mlp.c",

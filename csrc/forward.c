@@ -14,6 +14,7 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
     *s = (mc_scratch){0};
     if (type == MC_DENSE) {
         s->terms = mc_take(arena, op->in_size + MC_MORE_TERMS, sizeof(mc_term));
+        s->sums = mc_take_floats(arena, (size_t)op->row_stride);
     }
     if (type == MC_CONV2D || type == MC_DEPTHWISE_CONV2D) {
         s->padded = mc_take_floats(arena, mc_size(op->padded) + MC_SLACK);
@@ -92,22 +93,13 @@ void mc_dense_rows(const mc_net *net, const float *x, size_t in_size, const int3
     }
 }
 
-/* Rows of the weight matrix, summed with the inputs that are not zero. Four fifths of a digit's
- * pixels are paper. */
-static void dense_sparse(const mc_net *net, const mc_op *op, const float *x, const mc_scratch *s,
-                         int relu, float *y) {
-    const int count = net->kernels->list_inputs(x, op->in_size, (int32_t)op->out_size, 0, s->terms);
-    memcpy(y, net->parameters + op->bias, op->n_biases * sizeof(float));
-    net->kernels->row_sum(net->parameters + op->weight, s->terms, count, y, op->n_out);
-    if (relu) net->kernels->activate(MC_RELU, y, op->out_size, op->out_size);
-}
-
 /* Row by row pays for few images (the weights are read once in the order in which they lie) and
- * for images that are mostly paper. A function of the values alone, never of threads. */
-static int prefers_sparse(const mc_op *op, const mc_values *v) {
-    if (op->n_weights > INT32_MAX) return 0;
-    if (v->n < 4) return 1;
-    if (op->needs_dx) return 0; /* not the first layer with weights */
+ * for images that are mostly paper; of those a prediction has taken care (predict.c). A function of
+ * the values alone, never of threads. */
+static int prefers_sparse(const mc_run *run, const mc_op *op, const mc_values *v) {
+    if (!op->rows) return 0;
+    if (v->n < MC_FEW_IMAGES) return 1;
+    if (op->needs_dx || !run->training) return 0;
     size_t nonzero = 0;
     const size_t total = (size_t)v->n * op->in_size;
     for (size_t i = 0; i < total; i++) nonzero += v->x[i] != 0.0f;
@@ -119,11 +111,8 @@ static void dense_forward(const mc_run *run, int index, const mc_values *v, int 
     const mc_op *op = &net->ops[index];
     if (run->bf16) {
         mc_bf16_dense(run, index, v, 0, op->n_panels, relu);
-    } else if (prefers_sparse(op, v)) {
-        const mc_scratch s = mc_scratch_of(run, op);
-        for (int i = 0; i < v->n; i++)
-            dense_sparse(net, op, v->x + (size_t)i * op->in_size, &s, relu,
-                         v->y + (size_t)i * op->out_size);
+    } else if (prefers_sparse(run, op, v)) {
+        mc_sparse_images(run, op, v->x, relu, v->n, v->y);
     } else {
         mc_dense_rows(net, v->x, op->in_size, op->taps, op->n_taps, op->panels, 0, op->n_panels,
                       op->n_out, relu, v->n, v->y);

@@ -20,7 +20,8 @@ typedef enum {
     MC_NO_MEMORY, /* the allocation failed, or its size does not fit size_t */
     MC_BAD_SPEC,  /* a layer does not fit its input, or a size is out of range */
     MC_BAD_ARGUMENT,
-    MC_BUSY, /* the network is in use by another thread */
+    MC_OUT_OF_RANGE, /* a pixel */
+    MC_BUSY,         /* the network is in use by another thread */
 } mc_status;
 
 typedef enum {
@@ -99,12 +100,20 @@ const mc_kernels *mc_net_kernels(const mc_net *net);
 /* Glorot uniform weights (He uniform before relu), zero biases, unit gammas, fresh statistics. */
 void mc_net_initialize(mc_net *net, uint64_t seed);
 
-/* out (n, outputs) = network(x (n, inputs)); uint8 inputs are divided by 255. */
-mc_status mc_net_predict(mc_net *net, const void *x, int is_uint8, size_t n, int n_threads,
-                         float *out);
+/* Which floats are accepted: all, those that are finite, those from 0 to 1 (but not -0). */
+typedef enum { MC_ALL, MC_FINITE, MC_PIXELS } mc_range;
 
-/* 1 if all of x is in [0, 1], else 0; NaN and -0 are not. */
-int mc_in_unit_range(const float *x, size_t n);
+/* What is predicted: x (n, inputs), uint8, which are divided by 255, or float32. */
+typedef struct {
+    const void *x;
+    int is_uint8;
+    size_t n;
+    mc_range range;
+} mc_images;
+
+/* out (n, outputs) = network(x). MC_OUT_OF_RANGE: a float is not accepted, and
+ * out not to be used. */
+mc_status mc_net_predict(mc_net *net, const mc_images *images, int n_threads, float *out);
 
 /* ---- training (train.c) ---- */
 

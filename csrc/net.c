@@ -176,6 +176,8 @@ static void place_parameters(mc_net *net) {
         op->state = net->n_state;
         if (op->layer.type == MC_BATCH_NORM) net->n_state += 2 * (size_t)op->in.channels;
         op->n_panels = (op->n_out + net->kernels->cols - 1) / net->kernels->cols;
+        op->row_stride =
+            (op->n_out + net->kernels->lane - 1) / net->kernels->lane * net->kernels->lane;
     }
 }
 
@@ -192,6 +194,9 @@ static void lay_out(mc_net *net, mc_arena *arena) {
         if (mc_has_matrix(op))
             op->panels = mc_take_floats(arena, (size_t)op->n_panels * mc_panel_floats(net, op));
         op->winograd_panels = mc_take_floats(arena, mc_winograd_floats(net, op));
+        const size_t rows = ((size_t)op->n_taps + 1) * (size_t)op->row_stride;
+        if (op->layer.type == MC_DENSE && rows <= MC_MOST_ROWS)
+            op->rows = mc_take_floats(arena, rows);
     }
 }
 
@@ -359,7 +364,10 @@ void mc_pack_panels(const mc_net *net, const mc_op *op, int first, int last) {
 
 void mc_net_pack(mc_net *net) {
     if (net->packed_version == net->version) return;
-    for (int i = 0; i < net->n_ops; i++)
-        if (mc_has_matrix(&net->ops[i])) mc_pack_panels(net, &net->ops[i], 0, net->ops[i].n_panels);
+    for (int i = 0; i < net->n_ops; i++) {
+        const mc_op *op = &net->ops[i];
+        if (mc_has_matrix(op)) mc_pack_panels(net, op, 0, op->n_panels);
+        if (op->rows) mc_pack_rows(net, op);
+    }
     net->packed_version = net->version;
 }

@@ -17,6 +17,9 @@ enum {
     MC_DY_CHUNK = 256,         /* positions whose gradients are packed at once */
     MC_WINOGRAD_WINDOWS = 48,  /* windows that are transformed at once */
     MC_WIDE_WEIGHTS = 1 << 15, /* a dense layer from here on makes its gradient per minibatch */
+    MC_FEW_IMAGES = 4,         /* from here on dense loops pay */
+    MC_MOST_ROWS = 1 << 24,    /* floats of packed rows */
+    MC_INK_BLOCK = 96,         /* pixels whose rows of weights fit a first-level cache */
 };
 
 typedef struct {
@@ -50,6 +53,9 @@ typedef struct {
     int n_panels;
     float *panels; /* packed weights, see kernels.h */
     float *winograd_panels;
+    int row_stride; /* n_out in whole vectors */
+    float *rows;    /* (n_taps + 1, row_stride): biases and weights of a dense layer, see sparse.c;
+                       NULL where they would be too large */
 } mc_op;
 
 struct mc_net {
@@ -84,7 +90,9 @@ void mc_winograd_pack(const mc_net *net, const mc_op *op, int panel);
 
 /* Pack the panels `first` .. `last` - 1 of an op's weights. */
 void mc_pack_panels(const mc_net *net, const mc_op *op, int first, int last);
-/* Make all panels current (predictions only; a trainer packs on its own threads). */
+/* Pack the rows of a dense layer (sparse.c). */
+void mc_pack_rows(const mc_net *net, const mc_op *op);
+/* Make all panels and rows current (predictions only; a trainer packs on its own threads). */
 void mc_net_pack(mc_net *net);
 
 int mc_net_acquire(mc_net *net); /* 0 if another thread is in it */

@@ -91,6 +91,7 @@ typedef struct {
     float *winograd_in;    /* (16, MC_WINOGRAD_WINDOWS, channels) */
     float *winograd_out;   /* (16, MC_WINOGRAD_WINDOWS, cols) */
     mc_term *terms;        /* lists for row_sum; of winners: (4, n_out) */
+    float *sums;           /* (row_stride) */
     float *back_padded;    /* an output gradient with its border */
     float *dy_panel;       /* (MC_DY_CHUNK, cols) */
     mc_term *filter_terms; /* (windows): one filter's winners */
@@ -112,6 +113,25 @@ static inline int mc_is_live(float x) {
     memcpy(&bits, &x, sizeof bits);
     return (bits << 1) != 0;
 }
+
+/* sparse.c: n images through a dense layer, one by one. */
+void mc_sparse_images(const mc_run *run, const mc_op *op, const float *x, int relu, int n,
+                      float *y);
+
+/* The inked pixels of a slice of images, by image and by block of pixels. */
+typedef struct {
+    int n_images;
+    int32_t n_terms;
+    int32_t *start; /* (images, blocks), and the end */
+    mc_term *terms; /* offset in op->rows, ink */
+    float *sums;    /* (images, row_stride) */
+} mc_ink;
+
+void mc_ink_lay_out(mc_ink *ink, const mc_op *op, int slice, mc_arena *arena);
+void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const float *x);
+/* y (images, out_size), before the activation. */
+void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, const char *ahead,
+                    size_t pixel_bytes, float *y);
 
 /* Windows of a pooled convolution that see anything but zeros. Of the others every output is the
  * bias, and none has a part in the weights' gradient. */

@@ -1,17 +1,23 @@
 /* predict.c - forward passes: slices of images through all ops, spread over the threads.
  *
  * A thread owns two buffers that the ops write in turn. Slices are independent, so the number of
- * threads changes nothing but time.
+ * threads changes nothing but time. Floats are checked where they are read, so that images come
+ * from memory once.
  */
-#include <string.h>
+#include <stdatomic.h>
 
 #include "ops.h"
 #include "threads.h"
 
+/* As integers, the bits of positive floats are in their order. */
+static const uint32_t ONE_BITS = 0x3f800000u, INFINITY_BITS = 0x7f800000u, SIGN_BIT = 0x80000000u;
+
 typedef struct mc_predictor {
     int n_threads, slice;
+    int ink_op;    /* a first dense layer, that may take only ink; -1: there is none */
     size_t most;   /* floats of the largest value of an image */
     float *values; /* (n_threads, 2, slice, most) */
+    mc_ink *ink;   /* (n_threads) */
     char *scratch; /* (n_threads, scratch_bytes) */
     size_t scratch_bytes;
 } mc_predictor;
@@ -19,10 +25,10 @@ typedef struct mc_predictor {
 typedef struct {
     mc_net *net;
     const mc_predictor *predictor;
-    const void *x;
-    int is_uint8;
-    size_t n;
+    const mc_images *images;
+    int n_threads;
     float *out;
+    atomic_int outside; /* a value out of range was seen */
 } mc_prediction;
 
 int mc_slice_images(size_t floats) {
@@ -31,28 +37,72 @@ int mc_slice_images(size_t floats) {
     return n < 4 ? 4 : n > 32 ? 32 : (int)n;
 }
 
+/* n images as floats: where they lie, or converted to `room`; NULL if a value is out of range. */
+static const float *read_images(const mc_prediction *p, size_t first, size_t n, float *room) {
+    const mc_images *m = p->images;
+    const mc_kernels *k = p->net->kernels;
+    const size_t inputs = p->net->n_inputs, size = n * inputs;
+    if (m->is_uint8) {
+        k->from_uint8((const uint8_t *)m->x + first * inputs, room, size);
+        return room;
+    }
+    const float *x = (const float *)m->x + first * inputs;
+    if (m->range == MC_PIXELS) return k->most_bits(x, size, ~0u) <= ONE_BITS ? x : NULL;
+    if (m->range == MC_FINITE) return k->most_bits(x, size, ~SIGN_BIT) < INFINITY_BITS ? x : NULL;
+    return x;
+}
+
+/* The first layer from the ink of n images, one by one while they are in the first-level cache.
+ * 0 if they are mostly ink, or if a value is out of range. */
+static int forward_ink(const mc_prediction *p, size_t first, size_t n, mc_ink *ink, float *room,
+                       float *y) {
+    const mc_net *net = p->net;
+    const mc_op *op = &net->ops[p->predictor->ink_op];
+    ink->n_images = ink->n_terms = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float *x = read_images(p, first + i, 1, room);
+        if (!x) return 0;
+        mc_ink_add(ink, net, op, x);
+    }
+    if ((size_t)ink->n_terms * 3 >= n * op->in_size) return 0;
+    const size_t pixel = p->images->is_uint8 ? 1 : sizeof(float);
+    const size_t next = first + (size_t)p->n_threads * (size_t)p->predictor->slice;
+    const char *ahead = (const char *)p->images->x + next * op->in_size * pixel;
+    mc_ink_forward(ink, net, op, next + n <= p->images->n ? ahead : NULL, pixel, y);
+    net->kernels->activate(op->layer.activation, y, n * op->out_size, op->out_size);
+    return 1;
+}
+
 static void predict_slice(void *context, int task, int thread) {
-    const mc_prediction *p = context;
+    mc_prediction *p = context;
     const mc_net *net = p->net;
     const mc_predictor *r = p->predictor;
     const size_t slice = (size_t)r->slice, first = (size_t)task * slice;
-    const size_t n = p->n - first < slice ? p->n - first : slice;
+    const size_t left = p->images->n - first, n = left < slice ? left : slice;
     float *buffer[2];
     buffer[0] = r->values + (size_t)thread * 2 * slice * r->most;
     buffer[1] = buffer[0] + slice * r->most;
     const mc_run run = {.net = net, .scratch = r->scratch + (size_t)thread * r->scratch_bytes};
-    const float *x;
-    if (p->is_uint8) {
-        const uint8_t *bytes = (const uint8_t *)p->x + first * net->n_inputs;
-        net->kernels->from_uint8(bytes, buffer[1], n * net->n_inputs);
-        x = buffer[1];
-    } else {
-        x = (const float *)p->x + first * net->n_inputs;
+    float *out = p->out + first * net->n_outputs;
+    int i = 0, turn = 0;
+    const float *x = NULL;
+    if (r->ink_op >= 0 && n >= MC_FEW_IMAGES) {
+        float *y = r->ink_op == net->n_ops - 1 ? out : buffer[0];
+        if (forward_ink(p, first, n, &r->ink[thread], buffer[1], y)) {
+            x = y;
+            i = r->ink_op + 1;
+            turn = 1;
+        }
     }
-    for (int i = 0, turn = 0; i < net->n_ops; i++) {
+    if (!x) x = read_images(p, first, n, buffer[1]);
+    if (!x) {
+        atomic_store(&p->outside, 1);
+        return;
+    }
+    for (; i < net->n_ops; i++) {
         const int last = i == net->n_ops - 1;
         if (!last && net->ops[i].layer.type == MC_FLATTEN) continue; /* the same values */
-        float *y = last ? p->out + first * net->n_outputs : buffer[turn];
+        float *y = last ? out : buffer[turn];
         const mc_values v = {.n = (int)n, .first = first, .x = x, .y = y};
         mc_op_forward(&run, i, &v, 0);
         x = y;
@@ -60,7 +110,7 @@ static void predict_slice(void *context, int task, int thread) {
     }
 }
 
-static void lay_out(mc_predictor *r, mc_arena *arena) {
+static void lay_out(mc_predictor *r, const mc_net *net, mc_arena *arena) {
     const size_t threads = (size_t)r->n_threads;
     size_t values;
     if (__builtin_mul_overflow(threads * 2 * (size_t)r->slice, r->most, &values))
@@ -68,24 +118,39 @@ static void lay_out(mc_predictor *r, mc_arena *arena) {
     else
         r->values = mc_take_floats(arena, values);
     r->scratch = mc_take(arena, threads, r->scratch_bytes);
+    if (r->ink_op < 0) return;
+    mc_ink *ink = mc_take(arena, threads, sizeof *ink), draft = {0};
+    for (size_t i = 0; i < threads; i++)
+        mc_ink_lay_out(ink && arena->base ? &ink[i] : &draft, &net->ops[r->ink_op], r->slice,
+                       arena);
+    r->ink = ink;
+}
+
+/* Of networks that start with a dense layer. */
+static int find_ink_op(const mc_net *net) {
+    int i = 0;
+    while (i < net->n_ops - 1 && net->ops[i].layer.type == MC_FLATTEN) i++;
+    return net->ops[i].layer.type == MC_DENSE && net->ops[i].rows ? i : -1;
 }
 
 static mc_predictor *predictor_create(const mc_net *net, int n_threads) {
     size_t most = net->n_inputs;
     for (int i = 0; i < net->n_ops; i++)
         if (net->ops[i].out_size > most) most = net->ops[i].out_size;
-    mc_predictor draft = {.n_threads = n_threads, .most = most};
+    mc_predictor draft = {.n_threads = n_threads, .most = most, .ink_op = find_ink_op(net)};
     draft.slice = mc_slice_images(2 * most);
+    if (draft.ink_op >= 0)
+        draft.slice *= 2; /* rows of weights come from further away than images */
     draft.scratch_bytes = mc_scratch_bytes(net, 0);
     mc_arena arena = {0};
     mc_take(&arena, 1, sizeof draft);
-    lay_out(&draft, &arena);
+    lay_out(&draft, net, &arena);
     mc_predictor *predictor = mc_arena_allocate(&arena, 0);
     if (!predictor) return NULL;
     arena = (mc_arena){.base = (char *)predictor};
     mc_take(&arena, 1, sizeof draft);
     *predictor = draft;
-    lay_out(predictor, &arena);
+    lay_out(predictor, net, &arena);
     return predictor;
 }
 
@@ -93,9 +158,8 @@ void mc_predictor_destroy(mc_predictor *predictor) {
     free(predictor);
 }
 
-mc_status mc_net_predict(mc_net *net, const void *x, int is_uint8, size_t n, int n_threads,
-                         float *out) {
-    if (n == 0) return MC_OK;
+mc_status mc_net_predict(mc_net *net, const mc_images *images, int n_threads, float *out) {
+    if (images->n == 0) return MC_OK;
     if (n_threads < 1 || n_threads > MC_MAX_THREADS) return MC_BAD_ARGUMENT;
     if (!mc_net_acquire(net)) return MC_BUSY;
     if (!net->predictor || net->predictor->n_threads < n_threads) {
@@ -106,23 +170,13 @@ mc_status mc_net_predict(mc_net *net, const void *x, int is_uint8, size_t n, int
     if (net->predictor) {
         mc_net_pack(net);
         const size_t slice = (size_t)net->predictor->slice;
-        mc_prediction p = {net, net->predictor, x, is_uint8, n, out};
+        mc_prediction p = {net, net->predictor, images, n_threads, out, 0};
         status = MC_BAD_ARGUMENT;
-        if (n / slice < INT32_MAX) {
-            mc_parallel(n_threads, (int)((n + slice - 1) / slice), predict_slice, &p);
-            status = MC_OK;
+        if (images->n / slice < INT32_MAX) {
+            mc_parallel(n_threads, (int)((images->n + slice - 1) / slice), predict_slice, &p);
+            status = atomic_load(&p.outside) ? MC_OUT_OF_RANGE : MC_OK;
         }
     }
     mc_net_release(net);
     return status;
-}
-
-int mc_in_unit_range(const float *x, size_t n) {
-    uint32_t beyond = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits; /* of positive floats are in their order; signs and NaN lie above */
-        memcpy(&bits, x + i, sizeof bits);
-        beyond |= bits > 0x3f800000u;
-    }
-    return !beyond;
 }

@@ -4,7 +4,7 @@
 import os
 
 cimport numpy as cnp
-from libc.math cimport isfinite
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -22,6 +22,7 @@ cdef extern from "mnistc.h" nogil:
         MC_NO_MEMORY
         MC_BAD_SPEC
         MC_BAD_ARGUMENT
+        MC_OUT_OF_RANGE
         MC_BUSY
     ctypedef struct mc_shape:
         int height
@@ -81,6 +82,15 @@ cdef extern from "mnistc.h" nogil:
         double loss
         int64_t correct
         int finite
+    ctypedef enum mc_range:
+        MC_ALL
+        MC_FINITE
+        MC_PIXELS
+    ctypedef struct mc_images:
+        const void *x
+        int is_uint8
+        size_t n
+        mc_range range
     ctypedef struct mc_net:
         pass
     ctypedef struct mc_trainer:
@@ -102,9 +112,7 @@ cdef extern from "mnistc.h" nogil:
     size_t mc_net_outputs(const mc_net *net)
     const mc_kernels *mc_net_kernels(const mc_net *net)
     void mc_net_initialize(mc_net *net, uint64_t seed)
-    mc_status mc_net_predict(mc_net *net, const void *x, int is_uint8, size_t n, int n_threads,
-                             float *out)
-    int mc_in_unit_range(const float *x, size_t n)
+    mc_status mc_net_predict(mc_net *net, const mc_images *images, int n_threads, float *out)
     mc_status mc_trainer_create(mc_trainer **out, mc_net *net, const mc_train_spec *spec)
     void mc_trainer_destroy(mc_trainer *trainer)
     mc_status mc_trainer_run(mc_trainer *trainer, const mc_train_data *data,
@@ -140,6 +148,9 @@ cdef dict OPTIMIZERS = {"sgd": 0, "adam": 1, "adamw": 2}
 cdef dict PRECISIONS = {"float32": 0, "bf16": 1}
 
 cdef const mc_kernels *active = NULL
+
+cdef enum:
+    PREDICT_CHUNK = 4096  # images predicted at a time, so that Ctrl-C is answered in between
 
 
 cdef const mc_kernels *find_kernels(str name) except NULL:
@@ -347,27 +358,24 @@ cdef class Network:
         elif not (3 <= ndim <= 4 and size[1] == self.shape.height and size[2] == self.shape.width
                   and (size[3] if ndim == 4 else 1) == self.shape.channels):
             return None
-        if not 1 <= size[0] <= 4096 or not cnp.PyArray_IS_C_CONTIGUOUS(a):
+        if size[0] < 1 or not cnp.PyArray_IS_C_CONTIGUOUS(a):
             return None
-        if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-            if check_range and not mc_in_unit_range(<const float *>cnp.PyArray_DATA(a),
-                                                    <size_t>cnp.PyArray_SIZE(a)):
-                return None
-        elif cnp.PyArray_TYPE(a) != cnp.NPY_UINT8:
+        if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT32 and cnp.PyArray_TYPE(a) != cnp.NPY_UINT8:
             return None
-        return self.run(a, n_threads)
+        return self.run(a, n_threads, MC_PIXELS if check_range else MC_FINITE)
 
     def predict(self, cnp.ndarray x not None, int n_threads=0):
-        return self.run(x, n_threads)
+        return self.run(x, n_threads, MC_ALL)
 
-    cdef cnp.ndarray run(self, cnp.ndarray x, int n_threads):
+    cdef cnp.ndarray run(self, cnp.ndarray x, int n_threads, mc_range floats):
+        """Outputs, or None if there are floats that are not accepted."""
         cdef int is_uint8 = cnp.PyArray_TYPE(x) == cnp.NPY_UINT8
         if not (is_uint8 or cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32) or not (
             cnp.PyArray_IS_C_CONTIGUOUS(x)
         ):
             raise TypeError(f"x must be C-contiguous and uint8 or float32, got {x.dtype}")
         cdef size_t size = <size_t>cnp.PyArray_SIZE(x)
-        cdef size_t n = size // self.inputs
+        cdef size_t n = size // self.inputs, done = 0
         if n * self.inputs != size:
             raise ValueError(f"x must have {self.inputs} values per image, got {size} values")
         cdef cnp.npy_intp shape[2]
@@ -375,14 +383,25 @@ cdef class Network:
         shape[1] = <cnp.npy_intp>self.outputs
         cdef cnp.ndarray out = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT32, 0)
         cdef float *y = <float *>cnp.PyArray_DATA(out)
-        cdef const void *data = cnp.PyArray_DATA(x)
+        cdef const char *data = <const char *>cnp.PyArray_DATA(x)
+        cdef size_t image_bytes = self.inputs * (1 if is_uint8 else sizeof(float))
+        cdef mc_images images
+        images.is_uint8, images.range = is_uint8, floats
         cdef mc_status status
         if n_threads <= 0:
             n_threads = self.threads
-        with nogil:
-            status = mc_net_predict(self.net, data, is_uint8, n, n_threads, y)
-        if status != MC_OK:
-            check(status)
+        while done < n:
+            images.x = data + done * image_bytes
+            images.n = min(n - done, <size_t>PREDICT_CHUNK)
+            with nogil:
+                status = mc_net_predict(self.net, &images, n_threads, y + done * self.outputs)
+            if status == MC_OUT_OF_RANGE:
+                return None
+            if status != MC_OK:
+                check(status)
+            done += images.n
+            if done < n:
+                PyErr_CheckSignals()
         return out
 
 

@@ -30,7 +30,7 @@ from mnistc.schedules import Schedule, as_schedule
 from mnistc.summary import Summary, summarize
 from mnistc.training import Plan, Run, train
 
-_CHUNK = 4096  # images predicted at a time, so that Ctrl-C is answered in between
+_CHUNK = 4096  # images predicted between two calls of `between`
 
 Array = npt.NDArray[Any]
 F32 = npt.NDArray[np.float32]
@@ -192,14 +192,13 @@ class Sequential:
     ) -> F32:
         """Outputs for checked images, with a call of `between` now and then."""
         self._weights.settle()
-        if len(flat) <= _CHUNK:
+        if between is None:
             return self.core.predict(flat, n_threads)
         outputs = np.empty((len(flat), self.classes), dtype=np.float32)
         for start in range(0, len(flat), _CHUNK):
             part = slice(start, start + _CHUNK)
             outputs[part] = self.core.predict(flat[part], n_threads)
-            if between is not None:
-                between()
+            between()
         return outputs
 
     def evaluate(

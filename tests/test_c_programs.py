@@ -147,7 +147,16 @@ def test_emulated_kernels(table, tmp_path):
         program, extra = BF16_TEST, [*EMULATED_BF16[table], *sanitizer(tmp_path, "address")]
         extra.append("-DSIMDE_X86_AVX512BF16_NO_NATIVE")
         names += [f"kernels/{table}.c", "bf16.c", "net.c", "forward.c", "backward.c", "winograd.c"]
-        names += ["predict.c", "trainer.c", "train.c", "mlp.c", "norm.c", "optim.c", "threads.c"]
+        names += [
+            "predict.c",
+            "sparse.c",
+            "trainer.c",
+            "train.c",
+            "mlp.c",
+            "norm.c",
+            "optim.c",
+            "threads.c",
+        ]
     shim = ROOT / "tests" / "c" / "simde"
     flags = [*FLAGS, "-w", *extra, f"-I{shim}", f"-DMC_EMULATED=mc_kernels_{table}"]
     objects = build_objects(tmp_path, flags, [program, *core_files(*names)])

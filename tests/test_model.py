@@ -8,7 +8,7 @@ import pytest
 from small_data import bars
 
 import mnistc
-from mnistc import Dense, Dropout, Sequential
+from mnistc import Conv2D, Dense, Dropout, Flatten, Sequential
 from mnistc.losses import loss_values
 
 
@@ -201,6 +201,26 @@ def test_one_bad_pixel_among_good_ones():
             bad[place] = value
             with pytest.raises(ValueError, match="x "):
                 network().predict(bad)
+
+
+@pytest.mark.parametrize("layers", [[Dense(3)], [Conv2D(2, 3), Flatten(), Dense(3)]], ids=str)
+def test_one_bad_pixel_among_thousands_of_images(layers):
+    x = np.zeros((9000, 10, 10), np.float32)
+    x[:, 4] = 0.5
+    net = Sequential(layers, (10, 10, 1), seed=0)
+    wanted = net.predict(x)
+    assert np.array_equal(net.predict(x, check_range=False), wanted)
+    for place in (0, 8999):
+        x[place, 9, 9] = -0.0
+        assert np.allclose(net.predict(x), wanted, atol=1e-6)
+        x[place, 9, 9] = 1.5
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            net.predict(x)
+        assert net.predict(x, check_range=False).shape == wanted.shape
+        x[place, 9, 9] = np.nan
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            net.predict(x, check_range=False)
+        x[place, 9, 9] = 0.0
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@
 #define row_sum_strip half_row_sum_strip
 #define row_sum_tail half_row_sum_tail
 #define row_sum half_row_sum
+#define row_sums_strip half_row_sums_strip
+#define row_sums half_row_sums
 #define row_spread_strip half_row_spread_strip
 #define row_spread half_row_spread
 #define patch_strip half_patch_strip
@@ -44,6 +46,8 @@
 #undef row_sum_strip
 #undef row_sum_tail
 #undef row_sum
+#undef row_sums_strip
+#undef row_sums
 #undef row_spread_strip
 #undef row_spread
 #undef patch_strip

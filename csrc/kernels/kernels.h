@@ -69,7 +69,11 @@ struct mc_kernels {
     /* sum[j] += sum_i terms[i].value * rows[terms[i].offset + j], j < length: the sparse
      * workhorse. */
     void (*row_sum)(const float *rows, const mc_term *terms, int n, float *sum, int length);
-    /* The same for patches of several rows: sum[y * sum_stride + j] += sum_i terms[i].value *
+    /* The same for n sums, `length` floats and whole vectors each: sum i takes the terms from
+     * start[i * step] up to start[i * step + 1]. */
+    void (*row_sums)(const float *rows, const mc_term *terms, const int32_t *start, ptrdiff_t step,
+                     int n, float *sums, int length);
+    /* As row_sum for patches of several rows: sum[y * sum_stride + j] += sum_i terms[i].value *
      * patches[terms[i].offset + y * row_stride + j], y < rows, j < length. Rows shorter than a
      * vector are read to a whole one, at most MC_SLACK floats beyond their end. */
     void (*patch_sum)(const float *patches, const mc_term *terms, int n, int rows,
@@ -123,6 +127,9 @@ struct mc_kernels {
                    size_t width, const int32_t *classes, const float *targets, const float *weights,
                    float scale, float *dy, int64_t *correct);
 
+    /* The largest of n floats' bits & mask, as integers: those of floats from 0 to 1 are in the
+     * floats' order, and above them are the bits of all others, of NaN and of -0. */
+    uint32_t (*most_bits)(const float *x, size_t n, uint32_t mask);
     void (*from_uint8)(const uint8_t *in, float *out, size_t n);
     void (*add)(float *sum, const float *x, size_t n);
     /* gradient[i] = sum over lanes of lanes[l * lane_stride + i], lanes in order. */

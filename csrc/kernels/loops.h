@@ -244,6 +244,16 @@ static double loss_rows(mc_loss loss, mc_activation last, float smoothing, float
     return sum;
 }
 
+static uint32_t most_bits(const float *x, size_t n, uint32_t mask) {
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        most = (bits & mask) > most ? bits & mask : most;
+    }
+    return most;
+}
+
 static void from_uint8(const uint8_t *in, float *out, size_t n) {
     for (size_t i = 0; i < n; i++) out[i] = (float)in[i] * (1.0f / 255.0f);
 }
@@ -488,6 +498,7 @@ static void end_bf16(void) {}
                               .list_inputs = list_inputs,                                          \
                               .list_pixels = list_pixels,                                          \
                               .row_sum = row_sum,                                                  \
+                              .row_sums = row_sums,                                                \
                               .patch_sum = patch_sum,                                              \
                               .row_spread = row_spread,                                            \
                               .winner_sum = winner_sum,                                            \
@@ -501,6 +512,7 @@ static void end_bf16(void) {}
                               .activate = activate,                                                \
                               .deactivate = deactivate,                                            \
                               .loss = loss_rows,                                                   \
+                              .most_bits = most_bits,                                              \
                               .from_uint8 = from_uint8,                                            \
                               .add = add,                                                          \
                               .reduce = reduce,                                                    \

@@ -37,6 +37,12 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
         for (int j = 0; j < length; j++) sum[j] += terms[i].value * rows[terms[i].offset + j];
 }
 
+static void row_sums(const float *rows, const mc_term *terms, const int32_t *start, ptrdiff_t step,
+                     int n, float *sums, int length) {
+    for (int i = 0; i < n; i++, start += step, sums += length)
+        row_sum(rows, terms + start[0], start[1] - start[0], sums, length);
+}
+
 static void patch_sum(const float *patches, const mc_term *terms, int n, int rows,
                       ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length) {
     for (int y = 0; y < rows; y++)

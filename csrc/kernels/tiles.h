@@ -254,6 +254,23 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
             for (int j = 0; j < length; j++) sum[j] += terms[i].value * rows[terms[i].offset + j];
 }
 
+INLINE void row_sums_strip(const float *rows, const mc_term *terms, const int32_t *start,
+                           ptrdiff_t step, int n, float *sums, int length, const int vectors) {
+    for (int i = 0; i < n; i++, start += step, sums += length)
+        row_sum_strip(rows, terms + start[0], start[1] - start[0], sums, vectors);
+}
+
+static void row_sums(const float *rows, const mc_term *terms, const int32_t *start, ptrdiff_t step,
+                     int n, float *sums, int length) {
+    for (int left = length / VW; left > 0;) {
+        const int vectors = left < SUM_VECTORS ? left : SUM_VECTORS;
+        STRIPS(row_sums_strip, SUM_VECTORS, vectors, rows, terms, start, step, n, sums, length)
+        rows += vectors * VW;
+        sums += vectors * VW;
+        left -= vectors;
+    }
+}
+
 /* Some rows of patch_sum, all of them in registers. The last vector of a row ends with the row and
  * may overlap the one before it: the lanes that they share hold the same sums. */
 INLINE void patch_strip(const float *patches, const mc_term *terms, int n, ptrdiff_t row_stride,

@@ -174,6 +174,30 @@ static void test_rows(void) {
 }
 
 /* Patches of `rows` rows in an image whose rows have `gap` floats more than a patch's. */
+/* Lists that lie one after the other, every second of them taken. */
+static void test_many_rows(void) {
+    enum { SUMS = 5 };
+    static const int32_t start[2 * SUMS] = {0, 3, 4, 4, 6, 13, 13, 14, 20, 22};
+    mc_term *terms = take(22 * sizeof *terms);
+    float *values = take_random(22, 6);
+    for (int vectors = 1; vectors < 30; vectors++) {
+        const int length = vectors * table->lane;
+        const size_t size = (size_t)(SUMS * length);
+        for (int k = 0; k < 22; k++) terms[k] = (mc_term){k * 3 % 5 * length, values[k]};
+        float *rows = take_random(size, 7), *a = take_random(size, 8), *b = take_copy(a, size);
+        for (int i = 0; i < SUMS; i++)
+            ref->row_sum(rows, terms + start[2 * i], start[2 * i + 1] - start[2 * i],
+                         a + i * length, length);
+        table->row_sums(rows, terms, start, 2, SUMS, b, length);
+        agree("row_sums", a, b, size, 2e-6);
+        free(rows);
+        free(a);
+        free(b);
+    }
+    free(terms);
+    free(values);
+}
+
 static void one_patch_sum(int length, int rows, int n, int gap) {
     const int row = length + gap, most = 2 * row + 1;
     const int slack = length < table->lane ? table->lane - length : 0;
@@ -512,6 +536,23 @@ static void test_steps(void) {
     }
 }
 
+static void test_bits(void) {
+    for (size_t n = 0; n < 70; n++) {
+        float *x = take_random(n, 5);
+        for (size_t i = 0; i <= n; i++) {
+            if (i < n) x[i] = i % 2 ? -3.0f : 5.0f;
+            same("most_bits", table->most_bits(x, n, ~0u) == ref->most_bits(x, n, ~0u));
+            const uint32_t positive = table->most_bits(x, n, 0x7fffffffu);
+            same("most_bits", positive == ref->most_bits(x, n, 0x7fffffffu));
+        }
+        free(x);
+    }
+    const float odd[3] = {NAN, -0.0f, 1.0f};
+    for (size_t i = 0; i < 2; i++)
+        same("most_bits", table->most_bits(odd + i, 1, ~0u) > 0x3f800000u);
+    same("most_bits", table->most_bits(odd + 2, 1, ~0u) == 0x3f800000u);
+}
+
 static void test_reduce_and_bytes(void) {
     uint8_t bytes[256];
     float floats[256];
@@ -621,6 +662,7 @@ static void test_table(void) {
     test_wide_panels();
     test_list_inputs();
     test_rows();
+    test_many_rows();
     test_patches();
     test_lists();
     test_winner_sum();
@@ -632,6 +674,7 @@ static void test_table(void) {
     test_dropout();
     test_losses();
     test_steps();
+    test_bits();
     test_reduce_and_bytes();
     test_norms();
     test_depthwise();

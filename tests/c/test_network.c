@@ -5,6 +5,12 @@
 
 static const mc_shape DIGIT = {28, 28, 1};
 
+static mc_status predict_images(mc_net *net, const void *x, int is_uint8, size_t n, int n_threads,
+                                float *out) {
+    const mc_images images = {.x = x, .is_uint8 = is_uint8, .n = n, .range = MC_ALL};
+    return mc_net_predict(net, &images, n_threads, out);
+}
+
 /* ---- refused ---- */
 
 static void refuse(const char *what, mc_shape input, mc_layer layer, int bad) {
@@ -175,7 +181,7 @@ static float *train(const mc_kernels *k, const mc_layer *layers, int n_layers, m
         check(result.finite && result.correct >= 0 && result.correct <= N, "the result");
         losses[epoch] = result.loss;
     }
-    check(mc_net_predict(net, images, 1, N, n_threads, outputs) == MC_OK, "predict");
+    check(predict_images(net, images, 1, N, n_threads, outputs) == MC_OK, "predict");
     for (int i = 0; i < N; i++) {
         double sum = 0;
         for (int j = 0; j < 10; j++) sum += outputs[i * 10 + j];
@@ -241,6 +247,77 @@ static void test_trainings(void) {
     }
 }
 
+/* ---- predicted ---- */
+
+/* Images of little ink and of much, in slices and one by one, as bytes and as floats. */
+static void test_prediction(const mc_kernels *k, int units) {
+    enum { MANY = 150 };
+    const mc_layer layers[] = {{.type = MC_FLATTEN}, {.type = MC_DENSE, .units = units}};
+    const size_t out = (size_t)units;
+    mc_net *net = NULL;
+    int bad;
+    check(mc_net_create(&net, DIGIT, layers, 2, k, &bad) == MC_OK, "create");
+    uint8_t *bytes = take(MANY * SIZE);
+    float *x = take(MANY * SIZE * sizeof *x), *a = take(MANY * out * sizeof *a);
+    float *b = take(MANY * out * sizeof *b);
+    for (int every = 1; every < 10; every += 3) {
+        for (size_t i = 0; i < MANY * SIZE; i++) bytes[i] = i % (size_t)every ? 0 : i % 251;
+        for (size_t i = 0; i < MANY * SIZE; i++) x[i] = (float)bytes[i] / 255.0f;
+        check(predict_images(net, x, 0, MANY, 2, a) == MC_OK, "floats");
+        check(predict_images(net, bytes, 1, MANY, 3, b) == MC_OK, "bytes");
+        check(largest_error(a, b, MANY * out) < 1e-4, "bytes as floats");
+        for (size_t i = 0; i < MANY; i++)
+            check(predict_images(net, x + i * SIZE, 0, 1, 1, b + i * out) == MC_OK, "one image");
+        check(largest_error(a, b, MANY * out) < 1e-4, "one by one");
+    }
+    mc_net_destroy(net);
+    free(bytes);
+    free(x);
+    free(a);
+    free(b);
+}
+
+static void test_ranges(mc_net *net) {
+    enum { MANY = 70 };
+    float *x = take(MANY * SIZE * sizeof *x), *out = take(MANY * 10 * sizeof *out);
+    static const struct {
+        float value;
+        mc_range most; /* the narrowest that accepts it */
+    } cases[] = {{0, MC_PIXELS},       {1, MC_PIXELS},      {1e-40f, MC_PIXELS},
+                 {1.0001f, MC_FINITE}, {-1e-3f, MC_FINITE}, {3e38f, MC_FINITE},
+                 {INFINITY, MC_ALL},   {-INFINITY, MC_ALL}, {NAN, MC_ALL}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+        for (size_t place = 0; place < MANY * SIZE; place += 4999)
+            for (mc_range range = MC_ALL; range <= MC_PIXELS; range++) {
+                memset(x, 0, MANY * SIZE * sizeof *x);
+                x[place] = cases[c].value;
+                const mc_images images = {.x = x, .n = MANY, .range = range};
+                const mc_status status = mc_net_predict(net, &images, 2, out);
+                check((status == MC_OK) == (range <= cases[c].most), "the range of floats");
+            }
+    free(x);
+    free(out);
+}
+
+static void test_predictions(void) {
+    const mc_kernels *tables[16];
+    const int n = mc_kernels_available(tables, 16);
+    int bad;
+    for (int i = 0; i < n; i++) {
+        for (int units = 1; units < 250; units += units < 3 ? 1 : 41)
+            test_prediction(tables[i], units);
+        mc_net *net = NULL;
+        check(mc_net_create(&net, DIGIT, DENSE, 2, tables[i], &bad) == MC_OK, "create");
+        test_ranges(net);
+        mc_net_destroy(net);
+        check(mc_net_create(&net, DIGIT, CONVOLUTIONS, 9, tables[i], &bad) == MC_OK, "create");
+        test_ranges(net);
+        mc_net_destroy(net);
+    }
+}
+
+/* ---- data ---- */
+
 static void test_refused_data(void) {
     mc_net *net = NULL;
     mc_trainer *trainer = NULL;
@@ -261,9 +338,9 @@ static void test_refused_data(void) {
     data.n_order = 0;
     check(mc_trainer_run(trainer, &data, rates, 0, 1, &result) == MC_OK, "no images");
     check(mc_trainer_step(trainer) == 0, "no step");
-    check(mc_net_predict(net, images, 1, 0, 1, outputs) == MC_OK, "nothing to predict");
-    check(mc_net_predict(net, images, 1, 1, 0, outputs) == MC_BAD_ARGUMENT, "0 threads");
-    check(mc_net_predict(net, images, 1, 1, 257, outputs) == MC_BAD_ARGUMENT, "257 threads");
+    check(predict_images(net, images, 1, 0, 1, outputs) == MC_OK, "nothing to predict");
+    check(predict_images(net, images, 1, 1, 0, outputs) == MC_BAD_ARGUMENT, "0 threads");
+    check(predict_images(net, images, 1, 1, 257, outputs) == MC_BAD_ARGUMENT, "257 threads");
     mc_trainer_destroy(trainer);
     mc_net_destroy(net);
 }
@@ -274,6 +351,7 @@ int main(void) {
     test_refused_networks();
     test_refused_trainings();
     test_refused_data();
+    test_predictions();
     test_trainings();
     return failures != 0;
 }

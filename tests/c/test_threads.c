@@ -90,7 +90,8 @@ static void *predict(void *argument) {
     shared *s = argument;
     float out[16 * 10];
     while (atomic_load(&s->done) < 200) {
-        const mc_status status = mc_net_predict(s->net, s->x, 0, 16, 3, out);
+        const mc_images images = {.x = s->x, .n = 16};
+        const mc_status status = mc_net_predict(s->net, &images, 3, out);
         if (status == MC_BUSY) {
             atomic_fetch_add(&s->refused, 1);
             continue;
@@ -111,7 +112,8 @@ static void test_busy_network(void) {
     s.x = x;
     check(mc_net_create(&s.net, (mc_shape){12, 12, 1}, layers, 2, mc_kernels_best(), &bad) == MC_OK,
           "create");
-    check(mc_net_predict(s.net, x, 0, 16, 1, s.wanted) == MC_OK, "predict");
+    const mc_images images = {.x = x, .n = 16};
+    check(mc_net_predict(s.net, &images, 1, s.wanted) == MC_OK, "predict");
     pthread_t threads[CALLERS];
     for (int i = 0; i < CALLERS; i++) pthread_create(&threads[i], NULL, predict, &s);
     for (int i = 0; i < CALLERS; i++) pthread_join(threads[i], NULL);
