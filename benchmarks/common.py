@@ -31,6 +31,16 @@ def trainer_call(net: Sequential, x: np.ndarray, loss: str, threads: int = 1) ->
     return lambda: trainer.run(flat, targets, None, order, rates, 0, threads)
 
 
+def gradients_call(net: Sequential, x: np.ndarray) -> Callable:
+    """Mean squared error of the minibatch x and its gradient, on one thread."""
+    flat = x.reshape(len(x), -1)
+    targets = np.random.default_rng(1).random((len(x), net.classes), dtype=np.float32)
+    trainer = _core.Trainer(
+        net.core, batch_size=len(x), loss="mean_squared_error", optimizer="sgd", momentum=0.5
+    )
+    return lambda: trainer.gradients(flat, targets, n_threads=1)
+
+
 @functools.cache
 def measured_peak() -> dict:
     """Peaks of this machine, measured once a session."""

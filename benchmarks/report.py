@@ -140,6 +140,30 @@ def accuracy_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def kernels_table(result: dict[str, Any]) -> list[str]:
+    """Useful work of each kernel as a share of what bounds it, a column for each table."""
+    if not result:
+        return []
+    tables = list(dict.fromkeys(row["table"] for row in result["rows"]))
+    lines = [
+        "",
+        "Kernels, one thread: GFLOP/s of useful work, in brackets the share of what bounds them "
+        "(arithmetic at the measured peak, or reading from a level of memory):",
+        "",
+        "| kernel | shape | " + " | ".join(tables) + " |",
+        "| --- " * (2 + len(tables)) + "|",
+    ]
+    found = {(row["kernel"], row["shape"], row["table"]): row for row in result["rows"]}
+    for kernel, shape in dict.fromkeys((row["kernel"], row["shape"]) for row in result["rows"]):
+        cells = [kernel, shape]
+        for table in tables:
+            row = found[kernel, shape, table]
+            where = "" if row["limit"] == "arithmetic" else f" of {row['limit']}"
+            cells.append(f"{row['gflops_per_second']:.0f} ({row['fraction']:.0%}{where})")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
 def section(results: dict[str, dict[str, Any]]) -> str:
     """The text between the markers."""
     lines: list[str] = []
@@ -156,6 +180,7 @@ def section(results: dict[str, dict[str, Any]]) -> str:
         else:
             lines += ["", "mnistc is slower in none of these works."]
     lines += accuracy_table(results.get("time_to_accuracy", {}))
+    lines += kernels_table(results.get("kernels", {}))
     for image in ("ratios", "roofline", "scaling"):
         if (machine.RESULTS / f"{image}.svg").exists():
             lines += ["", f"![{image}](benchmarks/results/{image}.svg)"]
@@ -176,7 +201,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--no-plots", action="store_true")
     options = parser.parse_args()
-    names = ("peers", "avx2", "peak", "scaling", "time_to_accuracy")
+    names = ("peers", "avx2", "peak", "scaling", "time_to_accuracy", "kernels")
     results = {name: machine.read(machine.RESULTS / f"{name}.json") for name in names}
     if not (options.check or options.no_plots):
         import plots

@@ -8,6 +8,7 @@ fraction of the measured peak (peak.py).
 
 from __future__ import annotations
 
+import kernels
 import numpy as np
 import pytest
 from common import finish, image_batch, trainer_call
@@ -17,16 +18,9 @@ from mnistc import Augment, Conv2D, Dense, MaxPool2D, Sequential, _core, strokes
 pytest.importorskip("pytest_benchmark")
 
 # Rows (images), inputs and outputs of the matrix products that these networks are made of.
-PRODUCTS = [
-    (10, 784, 100),
-    (1000, 784, 100),
-    (1000, 100, 30),
-    (128, 1600, 10),
-    (2048, 256, 120),
-    (2048, 120, 84),
-    (2048, 512, 512),
-]
-CONVOLUTIONS = [(28, 1, 32, 3), (13, 32, 64, 3), (28, 1, 6, 5), (12, 6, 16, 5), (14, 32, 32, 3)]
+PRODUCTS = [(kernels.MINIBATCH, *shape) for shape in kernels.DENSE]
+PRODUCTS += [(10, 784, 100), (1000, 100, 30), (2048, 256, 120), (2048, 120, 84), (2048, 512, 512)]
+CONVOLUTIONS = [*kernels.CONVOLUTIONS, (14, 32, 32, 3)]
 
 
 def dense(rows: int, inputs: int, outputs: int) -> tuple[Sequential, np.ndarray]:

@@ -12,6 +12,8 @@
 /* As integers, the bits of positive floats are in their order. */
 static const uint32_t ONE_BITS = 0x3f800000u, INFINITY_BITS = 0x7f800000u, SIGN_BIT = 0x80000000u;
 
+enum { PAPER_AHEAD = 8 }; /* lists are given up where so many blank images more would not help */
+
 typedef struct mc_predictor {
     int n_threads, slice;
     int ink_op;    /* a first dense layer, that may take only ink; -1: there is none */
@@ -52,6 +54,11 @@ static const float *read_images(const mc_prediction *p, size_t first, size_t n, 
     return x;
 }
 
+/* Sums of rows do not pay where more than a third of the pixels is ink. */
+static int is_dense(int32_t n_terms, size_t n, const mc_op *op) {
+    return (size_t)n_terms * 3 > n * op->in_size;
+}
+
 /* The first layer from the ink of n images, one by one while they are in the first-level cache.
  * 0 if they are mostly ink, or if a value is out of range. */
 static int forward_ink(const mc_prediction *p, size_t first, size_t n, mc_ink *ink, float *room,
@@ -63,8 +70,9 @@ static int forward_ink(const mc_prediction *p, size_t first, size_t n, mc_ink *i
         const float *x = read_images(p, first + i, 1, room);
         if (!x) return 0;
         mc_ink_add(ink, net, op, x);
+        if (is_dense(ink->n_terms, i + 1 + PAPER_AHEAD, op)) return 0;
     }
-    if ((size_t)ink->n_terms * 3 >= n * op->in_size) return 0;
+    if (is_dense(ink->n_terms, n, op)) return 0;
     const size_t pixel = p->images->is_uint8 ? 1 : sizeof(float);
     const size_t next = first + (size_t)p->n_threads * (size_t)p->predictor->slice;
     const char *ahead = (const char *)p->images->x + next * op->in_size * pixel;

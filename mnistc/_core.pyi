@@ -48,7 +48,7 @@ class Network:
         """
 
     def predict_ready(self, x: object, n_threads: int = 0, check_range: bool = True) -> F32 | None:
-        """As `predict`, for up to 4096 images of this network's shape, floats in 0 to 1.
+        """As `predict`, for images of this network's shape, floats in 0 to 1 (or finite).
 
         None where `x` is anything else, and has to be checked or converted first.
         """

@@ -92,9 +92,10 @@ def check_pixels(x: Array, name: str = "x", *, check_range: bool = True) -> None
     low, high = np.inf, -np.inf
     for start in range(0, len(x), _ROWS):
         part = x[start : start + _ROWS]
-        low, high = min(low, part.min()), max(high, part.max())
-        if not np.isfinite(low) or not np.isfinite(high):  # min and max pass NaN on
+        least, most = part.min(), part.max()  # NaN if there is one
+        if not np.isfinite(least) or not np.isfinite(most):
             raise ValueError(f"{name} holds NaN or infinite values")
+        low, high = min(low, least), max(high, most)
     if check_range and not (low >= -1e-6 and high <= 1 + 1e-6):
         advice = ": divide by 255, or pass uint8" if low >= 0 and high <= 255 else ""
         raise ValueError(

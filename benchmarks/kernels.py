@@ -1,0 +1,223 @@
+"""How much of the machine the kernels use: useful work against the measured peak, one thread.
+
+    python benchmarks/kernels.py --out benchmarks/results/kernels.json
+
+Each kernel through the smallest network that uses little else. Useful work: two operations for each
+multiply-add whose result counts; behind a 2 x 2 max-pooling that is one position in four going
+back. Inputs are full of ink, so nothing is passed over. A bound is the larger of operations over
+the measured peak and bytes (weights, inputs, outputs, each once) over the bandwidth of the level of
+memory that holds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+import peak
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+TABLES = ("avx512", "avx2")
+MINIBATCH = 128
+# Inputs and units; the first three are MNIST's first layers and the Keras CNN's last one.
+DENSE = [(784, 100), (784, 128), (1600, 10), (784, 1000), (1000, 500)]
+# Side and channels of the input, filters, kernel: Keras CNN, LeNet-5.
+CONVOLUTIONS = [(28, 1, 32, 3), (13, 32, 64, 3), (28, 1, 6, 5), (12, 6, 16, 5)]
+
+
+@dataclass
+class Case:
+    """One measured call.
+
+    Attributes
+    ----------
+    kernel : str
+        What is measured: "dense forward", "convolution backward", ...
+    shape : str
+    flops, bytes_ : float
+        Useful operations and the bytes that must move.
+    call : callable
+    less : callable or None
+        What the call does beside the kernel; its time is taken off.
+    """
+
+    kernel: str
+    shape: str
+    flops: float
+    bytes_: float
+    call: Callable[[], object]
+    less: Callable[[], object] | None = None
+    seconds: list[float] = field(default_factory=list)
+    less_seconds: list[float] = field(default_factory=list)
+
+    def run(self) -> None:
+        self.seconds.append(clock(self.call))
+        if self.less is not None:
+            self.less_seconds.append(clock(self.less))
+
+    @property
+    def best(self) -> float:
+        """Seconds of the kernel undisturbed, as the peak is measured."""
+        return min(self.seconds) - min(self.less_seconds, default=0.0)
+
+
+def clock(call: Callable[[], object]) -> float:
+    """CPU seconds of this thread: what others do meanwhile does not count."""
+    began = time.thread_time()
+    call()
+    return time.thread_time() - began
+
+
+def noise(*shape: int) -> np.ndarray:
+    """Images without paper: nothing is zero."""
+    return np.random.default_rng(0).uniform(0.1, 1, shape).astype(np.float32)
+
+
+def dense(rows: int, inputs: int, units: int) -> Iterator[Case]:
+    """Forward pass, weight gradient and input gradient of a dense layer."""
+    from common import gradients_call
+
+    from mnistc import Dense, Sequential
+
+    shape = f"{rows} x {inputs} x {units}"
+    flops = 2.0 * rows * inputs * units
+    bytes_ = 4.0 * (rows * inputs + inputs * units + rows * units)
+    net, x = Sequential([Dense(units)], inputs, seed=0), noise(rows, inputs)
+
+    def forward() -> object:
+        return net.predict(x, 1)
+
+    yield Case("dense forward", shape, flops, bytes_, forward)
+    step = gradients_call(net, x)
+    yield Case("dense weight gradient", shape, flops, bytes_, step, forward)
+    # A layer of one input before it asks for the input gradient.
+    deep, thin = Sequential([Dense(inputs), Dense(units)], 1, seed=0), noise(rows, 1)
+    yield Case("dense input gradient", shape, flops, bytes_, gradients_call(deep, thin), step)
+
+
+def convolution(side: int, channels: int, filters: int, size: int, n: int = 64) -> Iterator[Case]:
+    """Forward pass and gradients of a convolution with ReLU and 2 x 2 max-pooling."""
+    from common import gradients_call
+
+    from mnistc import Conv2D, Dense, Flatten, MaxPool2D, Sequential
+
+    places = ((side - size + 1) // 2 * 2) ** 2
+    taps = size * size * channels
+    shape = f"{side} x {side} x {channels}, {filters} of {size} x {size}, pooled"
+    flops = 2.0 * n * places * taps * filters
+    bytes_ = 4.0 * (n * side * side * channels + taps * filters + n * places * filters / 4)
+    # A small dense layer ends it: the loss takes no pooled layer.
+    layers = [Conv2D(filters, size, activation="relu"), MaxPool2D(2), Flatten(), Dense(1)]
+    net = Sequential(layers, (side, side, channels), seed=0)
+    x = noise(n, side, side, channels)
+
+    def forward() -> object:
+        return net.predict(x, 1)
+
+    yield Case("convolution forward", shape, flops, bytes_, forward)
+    if channels == 1:
+        yield Case(
+            "convolution backward", shape, flops / 4, bytes_, gradients_call(net, x), forward
+        )
+        return
+    before = Conv2D(channels, 1)
+    deep, thin = Sequential([before, *layers], (side, side, 1), seed=0), noise(n, side, side, 1)
+    # The layer before it is part of both, with its own gradient, which is left in.
+    yield Case(
+        "convolution backward",
+        shape,
+        2 * flops / 4,
+        2 * bytes_,
+        gradients_call(deep, thin),
+        lambda: deep.predict(thin, 1),
+    )
+
+
+def cases() -> list[Case]:
+    found = [case for shape in DENSE for case in dense(MINIBATCH, *shape)]
+    return found + [case for shape in CONVOLUTIONS for case in convolution(*shape)]
+
+
+def bound(case: Case, peaks: dict[str, Any], table: str) -> tuple[float, str]:
+    """Seconds that the machine needs at least, and what for."""
+    most = peak.peak_of(peaks, table, 1) or 0.0
+    arithmetic = case.flops / most / 1e9
+    widths = peaks["gbytes_per_second"]["1"]
+    level = next((k for k, size in peak.LEVELS.items() if case.bytes_ <= 2 * size), "memory")
+    memory = case.bytes_ / widths[level] / 1e9 if widths else 0.0
+    return max((arithmetic, "arithmetic"), (memory, level))
+
+
+def measure(rounds: int, peaks: dict[str, Any]) -> dict[str, Any]:
+    from mnistc import _core
+
+    chosen = _core.kernels()
+    everything: list[tuple[str, Case]] = []
+    for table in TABLES:
+        if table in _core.available_kernels():
+            _core.use_kernels(table)
+            everything += [(table, case) for case in cases()]
+    _core.use_kernels(chosen)
+    for number in range(rounds + 2):
+        for _, case in everything:
+            if number == 2:
+                case.seconds.clear()  # the first two warm up
+                case.less_seconds.clear()
+            case.run()
+    rows = []
+    for table, case in everything:
+        seconds, limit = bound(case, peaks, table)
+        rows.append(
+            {
+                "table": table,
+                "kernel": case.kernel,
+                "shape": case.shape,
+                "flops": case.flops,
+                "bytes": case.bytes_,
+                "gflops_per_second": case.flops / case.best / 1e9,
+                "limit": limit,
+                "fraction": seconds / case.best,
+                "seconds": case.seconds,
+                "less_seconds": case.less_seconds,
+            }
+        )
+    return {
+        "kind": "kernels",
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "rounds": rounds,
+        "threads": 1,
+        "load_before": machine.load(),
+        "machine": machine.describe(),
+        "versions": machine.versions(),
+        "peak": {key: peaks[key]["1"] for key in ("gflops", "gbytes_per_second")},
+        "rows": rows,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--peak", default="", help="file of peak.py; measured anew unless told")
+    parser.add_argument("--out", default="")
+    options = parser.parse_args()
+    peaks = machine.read(options.peak) if options.peak else peak.measure()
+    result = measure(options.rounds, peaks)
+    for row in result["rows"]:
+        print(
+            f"{row['table']:7} {row['kernel']:21} {row['shape']:38} "
+            f"{row['gflops_per_second']:7.1f} GFLOP/s, {row['fraction']:4.0%} of {row['limit']}"
+        )
+    if options.out:
+        machine.write(options.out, result)
+
+
+if __name__ == "__main__":
+    main()
