@@ -128,7 +128,7 @@ typedef struct {
 } mc_ink;
 
 void mc_ink_lay_out(mc_ink *ink, const mc_op *op, int slice, mc_arena *arena);
-void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const float *x);
+void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const void *x, int is_uint8);
 /* y (images, out_size), before the activation. */
 void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, const char *ahead,
                     size_t pixel_bytes, float *y);

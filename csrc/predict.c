@@ -39,19 +39,24 @@ int mc_slice_images(size_t floats) {
     return n < 4 ? 4 : n > 32 ? 32 : (int)n;
 }
 
-/* n images as floats: where they lie, or converted to `room`; NULL if a value is out of range. */
-static const float *read_images(const mc_prediction *p, size_t first, size_t n, float *room) {
+/* The images from `first` on, where they lie; NULL if n of them have a value out of range. */
+static const void *check_images(const mc_prediction *p, size_t first, size_t n) {
     const mc_images *m = p->images;
     const mc_kernels *k = p->net->kernels;
     const size_t inputs = p->net->n_inputs, size = n * inputs;
-    if (m->is_uint8) {
-        k->from_uint8((const uint8_t *)m->x + first * inputs, room, size);
-        return room;
-    }
+    if (m->is_uint8) return (const uint8_t *)m->x + first * inputs;
     const float *x = (const float *)m->x + first * inputs;
     if (m->range == MC_PIXELS) return k->most_bits(x, size, ~0u) <= ONE_BITS ? x : NULL;
     if (m->range == MC_FINITE) return k->most_bits(x, size, ~SIGN_BIT) < INFINITY_BITS ? x : NULL;
     return x;
+}
+
+/* The same as floats: where they lie, or converted to `room`. */
+static const float *read_images(const mc_prediction *p, size_t first, size_t n, float *room) {
+    const void *x = check_images(p, first, n);
+    if (!p->images->is_uint8) return x;
+    p->net->kernels->from_uint8(x, room, n * p->net->n_inputs);
+    return room;
 }
 
 /* Sums of rows do not pay where more than a third of the pixels is ink. */
@@ -61,15 +66,14 @@ static int is_dense(int32_t n_terms, size_t n, const mc_op *op) {
 
 /* The first layer from the ink of n images, one by one while they are in the first-level cache.
  * 0 if they are mostly ink, or if a value is out of range. */
-static int forward_ink(const mc_prediction *p, size_t first, size_t n, mc_ink *ink, float *room,
-                       float *y) {
+static int forward_ink(const mc_prediction *p, size_t first, size_t n, mc_ink *ink, float *y) {
     const mc_net *net = p->net;
     const mc_op *op = &net->ops[p->predictor->ink_op];
     ink->n_images = ink->n_terms = 0;
     for (size_t i = 0; i < n; i++) {
-        const float *x = read_images(p, first + i, 1, room);
+        const void *x = check_images(p, first + i, 1);
         if (!x) return 0;
-        mc_ink_add(ink, net, op, x);
+        mc_ink_add(ink, net, op, x, p->images->is_uint8);
         if (is_dense(ink->n_terms, i + 1 + PAPER_AHEAD, op)) return 0;
     }
     if (is_dense(ink->n_terms, n, op)) return 0;
@@ -96,7 +100,7 @@ static void predict_slice(void *context, int task, int thread) {
     const float *x = NULL;
     if (r->ink_op >= 0 && n >= MC_FEW_IMAGES) {
         float *y = r->ink_op == net->n_ops - 1 ? out : buffer[0];
-        if (forward_ink(p, first, n, &r->ink[thread], buffer[1], y)) {
+        if (forward_ink(p, first, n, &r->ink[thread], y)) {
             x = y;
             i = r->ink_op + 1;
             turn = 1;

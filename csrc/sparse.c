@@ -56,15 +56,18 @@ void mc_ink_lay_out(mc_ink *ink, const mc_op *op, int slice, mc_arena *arena) {
     ink->sums = mc_take_floats(arena, n * (size_t)op->row_stride);
 }
 
-void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const float *x) {
+void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const void *x, int is_uint8) {
+    const mc_kernels *k = net->kernels;
     const size_t inputs = op->in_size;
     const int32_t stride = op->row_stride;
     int32_t *start = ink->start + (size_t)ink->n_images * ink_blocks(op);
-    for (size_t k = 0; k < inputs; k += MC_INK_BLOCK) {
-        const size_t left = inputs - k, n = left < MC_INK_BLOCK ? left : MC_INK_BLOCK;
+    for (size_t i = 0; i < inputs; i += MC_INK_BLOCK) {
+        const size_t left = inputs - i, n = left < MC_INK_BLOCK ? left : MC_INK_BLOCK;
+        const int32_t offset = (int32_t)i * stride;
+        mc_term *terms = ink->terms + ink->n_terms;
         *start++ = ink->n_terms;
-        ink->n_terms += net->kernels->list_inputs(x + k, n, stride, (int32_t)k * stride,
-                                                  ink->terms + ink->n_terms);
+        ink->n_terms += is_uint8 ? k->list_pixels((const uint8_t *)x + i, n, stride, offset, terms)
+                                 : k->list_inputs((const float *)x + i, n, stride, offset, terms);
     }
     *start = ink->n_terms;
     ink->n_images++;
