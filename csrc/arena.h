@@ -40,12 +40,13 @@ static inline float *mc_take_floats(mc_arena *arena, size_t count) {
     return mc_take(arena, count, sizeof(float));
 }
 
-/* A block of the counted size, filled with a byte; NULL if it cannot be had. */
+/* A block of the counted size, filled with a byte unless that is negative: pages that nobody writes
+ * are then never made. NULL if it cannot be had. */
 static inline void *mc_arena_allocate(const mc_arena *counted, int fill) {
     void *block = NULL;
     if (counted->overflow || posix_memalign(&block, MC_ALIGN, counted->used ? counted->used : 1))
         return NULL;
-    memset(block, fill, counted->used);
+    if (fill >= 0) memset(block, fill, counted->used);
     return block;
 }
 

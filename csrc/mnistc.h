@@ -131,7 +131,7 @@ typedef struct {
     int use_augment;
     mc_augment augment;
     mc_precision precision;
-    int scratch_fill; /* -1, or a byte that scratch memory is filled with (a test of hygiene) */
+    int scratch_fill; /* a byte that memory is filled with (a test of hygiene), or -1 */
 } mc_train_spec;
 
 /* The data of one call. Classes are int32 (n), targets float32 (n, outputs): one of the two. */

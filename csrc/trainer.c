@@ -206,7 +206,7 @@ mc_status mc_trainer_create(mc_trainer **out, mc_net *net, const mc_train_spec *
     mc_arena arena = {0};
     mc_take(&arena, 1, sizeof draft);
     lay_out(&draft, &arena);
-    mc_trainer *t = mc_arena_allocate(&arena, spec->scratch_fill < 0 ? 0 : spec->scratch_fill);
+    mc_trainer *t = mc_arena_allocate(&arena, spec->scratch_fill);
     if (!t) return MC_NO_MEMORY;
     arena = (mc_arena){.base = (char *)t};
     mc_take(&arena, 1, sizeof draft);
