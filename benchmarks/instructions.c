@@ -114,7 +114,8 @@ static void run(const work *w, const mc_kernels *kernels, mc_net *net, mc_traine
         mc_train_result result;
         if (mc_trainer_run(trainer, &data, rates, 0, 1, &result)) fail("train");
     } else if (net) {
-        if (mc_net_predict(net, floats, 0, w->n, 1, out)) fail("predict");
+        const mc_images given = {.x = floats, .n = w->n, .range = MC_PIXELS};
+        if (mc_net_predict(net, &given, 1, out)) fail("predict");
     } else if (!strcmp(w->name, "augment")) {
         run_augment(kernels, w->n);
     } else {

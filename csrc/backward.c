@@ -153,7 +153,7 @@ static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s
     /* Rows of whole vectors are added to filter by filter: a store does not overlap the next load.
      */
     const int whole = dimage && op->in.channels % k->lane == 0;
-    const int narrow = !dimage && length <= 8 && (kh == 3 || kh == 5);
+    const int narrow = !dimage && length <= 8 && length <= k->lane && (kh == 3 || kh == 5);
     if (narrow)
         k->winner_sum(image, row, op->positions, windows, dy, mask, n_out, dweight, kh, length);
     for (int c = 0; c < n_out && !narrow; c++) {

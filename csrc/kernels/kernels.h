@@ -80,8 +80,8 @@ struct mc_kernels {
                       ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length);
     /* The same for all filters of a first layer, their terms told from a pooling's winners:
      * dw[(c * rows + y) * length + j] += sum over w of dy[w * n_out + c] *
-     * x[position[4 * w + winner[w * n_out + c]] + y * row + j]. Fast where length is at most 8, and
-     * rows are 3 or 5. Reads up to 8 floats of each row. */
+     * x[position[4 * w + winner[w * n_out + c]] + y * row + j]. Fast where length is at most 8 and
+     * a vector, and rows are 3 or 5. Reads up to 8 floats of each row. */
     void (*winner_sum)(const float *x, ptrdiff_t row, const int32_t *position, int n_windows,
                        const float *dy, const uint8_t *winner, int n_out, float *dw, int rows,
                        int length);
