@@ -172,7 +172,7 @@ Goal: {model.goal}. Seed 0 is the one shipped; nothing was chosen by the test se
 
 Training: `mnistc train --recipe {recipe.name} --dataset mnist`: {recipe.description}
 {training["epochs"]} epochs, minibatches of {recipe.batch_size}. One seed took
-{training["cpu_seconds"]} seconds of CPU time (one core of an AMD Zen 3, AVX2).
+{training["cpu_seconds"]} seconds of CPU time (one core of an AMD Zen 4, AVX-512).
 
 `mnistc evaluate {name} --dataset mnist` prints the first line of the table. Confusion matrix
 (rows: true digit, columns: prediction):

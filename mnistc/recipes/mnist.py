@@ -26,7 +26,6 @@ from mnistc.schedules import OneCycle
 
 MILD = Augment(rotation=8, scale=0.08, shift=1, shear=8, aspect=0.06, elastic_alpha=4)
 LIGHT = Augment(rotation=6, scale=0.08, shift=1, shear=6, aspect=0.06, elastic_alpha=5)
-GENTLE = Augment(rotation=5, scale=0.05, shift=0.5, shear=5, aspect=0.04, elastic_alpha=2)
 FASHION = Augment(shift=2, scale=0.05, erase=0.25)
 LARGE = Augment(
     rotation=8, scale=0.1, shift=1.5, shear=6, aspect=0.06, elastic_alpha=16, thickness=0.3
@@ -57,7 +56,7 @@ def large_mlp(input_shape: Shape, classes: int) -> list[Layer]:
 
 def small_cnn(input_shape: Shape, classes: int) -> list[Layer]:
     return [
-        Conv2D(16, 3, activation="relu"),
+        Conv2D(24, 5, activation="relu"),
         MaxPool2D(2),
         Conv2D(32, 3, activation="relu"),
         Conv2D(48, 3, activation="relu"),
@@ -126,7 +125,7 @@ RECIPES = [
     ),
     Recipe(
         name="cnn",
-        description="Three convolutions, 26 thousand weights: small enough for a web page.",
+        description="Three convolutions, 29 thousand weights: small enough for a web page.",
         build=small_cnn,
         epochs=22,
         batch_size=128,
@@ -140,14 +139,14 @@ RECIPES = [
         name="cnn-tiny",
         description="Three convolutions of 8 channels, fewer than 2,000 weights.",
         build=tiny_cnn,
-        epochs=60,
+        epochs=150,
         batch_size=64,
         optimizer=Adam(0.005),
         schedule=OneCycle(),
-        augment=GENTLE,
+        augment=MILD,
         ema=0.999,
-        expected="int8: MNIST 98.92 %, mean of seeds 0 to 4 (98.87, 98.80, 99.13, 98.90, 98.91); "
-        "95 seconds on one core",
+        expected="int8: MNIST 99.00 %, mean of seeds 0 to 4 (99.00, 99.04, 98.97, 99.03, 98.98); "
+        "2 minutes on one core",
     ),
     Recipe(
         name="cnn-large",
