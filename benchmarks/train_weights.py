@@ -168,7 +168,8 @@ def card(name: str, values: dict[str, Any], training: dict[str, Any], network: A
 | drawings of 6 strangers (pendigits) | {values["strangers_accuracy"]:.2%} |
 | read differently with another pen than 2.4 px | {pens} |
 
-Goal: {model.goal}. Seed 0 is the one shipped; how settings were chosen is told in `benchmarks/accuracy.md`.
+Goal: {model.goal}. Seed 0 is the one shipped; how settings were chosen is told in
+`benchmarks/accuracy.md`.
 
 Training: `mnistc train --recipe {recipe.name} --dataset mnist`: {recipe.description}
 {training["epochs"]} epochs, minibatches of {recipe.batch_size}. One seed took
