@@ -4,9 +4,10 @@
     python benchmarks/peers.py --work mlp,cnn --kernels avx2 --out benchmarks/results/avx2.json
 
 Every peer prepares and warms up in a process of its own; then the rounds: each peer runs the work
-once, one after the other, in an order that rotates, while the others wait. So a slow minute of the
-machine strikes all of them. The median counts; every single time is kept in the file, which is
-written after each work: a run that was cut short goes on with --resume.
+once, one after the other, in an order that rotates, while the others wait and their threads have
+gone to sleep. So a slow minute of the machine strikes all of them. Predictions run once untimed
+before, as the others have emptied the caches. The median counts; every single time is kept in the
+file, which is written after each work: a run that was cut short goes on with --resume.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from works import WORKS, Work, cpu_count, load_data
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 LEAST_ROUNDS = 3
+SETTLE = 0.3  # seconds after which the threads of whoever ran before no longer spin
 
 
 class Worker:
@@ -55,7 +57,7 @@ class Worker:
             "shrink": options.shrink,
             "options": setting.options | ({"simd_bits": 256} if limit == "avx2" else {}),
         }
-        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # noqa: SIM115 - closed in close()
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py"), json.dumps(order)],
             stdin=subprocess.PIPE,
@@ -137,7 +139,6 @@ def measure(work: Work, options: argparse.Namespace, data: str, seconds: float) 
 
     try:
         workers, left_out = gather(chosen, start, options.patience)
-        time.sleep(0.5)  # threads that spun are asleep
         rounds = run_rounds(workers, options.rounds, started + seconds, left_out)
         rows = [result_row(worker, work) for worker in workers if worker.seconds]
     finally:
@@ -176,6 +177,7 @@ def run_rounds(
         began = time.monotonic()
         for place in range(len(workers)):
             worker = workers[(place + number) % len(workers)]
+            time.sleep(SETTLE)
             reply = worker.ask("run", 600)
             if "seconds" in reply:
                 worker.seconds.append(reply["seconds"])
