@@ -32,6 +32,7 @@ SOURCES = {
         "trainer.c",
         "train.c",
         "mlp.c",
+        "panels.c",
         "bf16.c",
         "norm.c",
         "optim.c",

@@ -5,18 +5,19 @@
  * adds its deltas to the rows of its inked pixels (row_spread), and the next minibatch's images sum
  * the rows of theirs (row_sum). Both happen block of pixels by block of pixels, so that a row comes
  * from the second-level cache once per minibatch. Weight decay of that layer is one factor,
- * `scale`: weights = scale * rows. The small layers behind it live in packed panels, one set for
- * each direction, updated in place alike.
+ * `scale`: weights = scale * rows. The layers behind it are small and stay packed (panels.c).
  *
  * Same arithmetic meaning as the general walk (train.c): exact minibatch SGD. Used for plain SGD
  * (see mc_mlp_fits); its steps are those of mc_trainer_gradients up to rounding, which tests check.
  *
- * Shapes: values and deltas of layer l (batch, strides[l]), columns beyond the layer's units zero.
- * Threads split the first layer by columns into groups, each with rows of its own, so that no sum
- * depends on them and no cache line is shared.
+ * Threads share the first layer's units. A thread has the rows of its units and the second layer's
+ * weights from them to itself, and hands on their part of the second layer's sums. What follows
+ * from the sums is little work, and each thread does it for itself, so that they meet once per
+ * minibatch. Sums are formed by parts, whose number follows from the network.
  */
 #include <math.h>
 
+#include "panels.h"
 #include "threads.h"
 #include "train.h"
 
@@ -25,8 +26,8 @@ enum {
     MLP_AHEAD = 4,
     MLP_RESCALE = 1 << 10,
     MLP_GRAIN = 64,
-    MLP_BLOCK_FLOATS = 16 << 10,
-    MLP_MOST_GROUPS = 4
+    MLP_BLOCK_FLOATS = 22 << 10,
+    MLP_MOST_PARTS = 4
 };
 
 /* The inked pixels of each image of one minibatch; terms: offset in a group's rows, ink. */
@@ -35,30 +36,44 @@ typedef struct {
     mc_term *terms;
 } mlp_ink;
 
-/* The columns of the first layer that one thread works on. Threads make lists of their own: lists
- * that one makes and another reads cost more on their way between caches than in the making. */
+/* Units of the first layer that are summed together. */
 typedef struct {
     int first, width;
-    float *rows;    /* (inputs, group stride) */
-    float *sums;    /* (batch, group stride): before the activation */
-    float *step;    /* (batch, group stride): deltas times -rate / scale */
+    mc_weights next;        /* the second layer's from these units */
+    float *values, *deltas; /* in panels */
+    float *sums[2];         /* of the second layer, in panels: of one minibatch and of the next */
+} mlp_part;
+
+/* What follows from the second layer's sums: all layers' from the second on. */
+typedef struct {
+    mc_weights *weights;      /* from the third layer on */
+    float **values, **deltas; /* in panels; deltas times -rate */
+    float *logits, *gradient; /* (batch, outputs) */
+    mc_train_result result;
+} mlp_rest;
+
+/* The parts that one thread works on. Threads make lists of their own: lists that one makes and
+ * another reads cost more on their way between caches than in the making. */
+typedef struct {
+    int first, width, first_part, n_parts;
+    float *rows;    /* (inputs, width) */
+    float *values;  /* (batch, width) */
+    float *step;    /* (batch, width): deltas times -rate / scale */
     mlp_ink ink[2]; /* of one minibatch and of the next */
+    mlp_rest rest;
 } mlp_group;
 
 struct mc_mlp {
     int first_op, n_layers;
+    int stride;          /* units of the first layer in whole vectors */
     int block, n_blocks; /* pixels of a block, whose rows stay in a near cache */
-    int n_groups, group_stride;
-    int stride; /* units of the first layer in whole vectors */
+    int n_parts, n_groups;
     double scale;
-    float *bias, *start;      /* (stride); start = bias / scale */
-    float **values, **deltas; /* per layer */
-    int *strides;
-    float *scaled; /* (batch, widest): deltas of a later layer times -rate */
-    float *panel;  /* (batch, cols) */
-    float *images; /* (MLP_AHEAD, batch, inputs): changed by augmentation; else NULL */
-    int32_t *positions;
-    mlp_group groups[MLP_MOST_GROUPS];
+    float *bias, *start; /* (stride); start = bias / scale */
+    float *images;       /* (MLP_AHEAD, batch, inputs): changed by augmentation; else NULL */
+    mc_panels panels;
+    mlp_part parts[MLP_MOST_PARTS];
+    mlp_group groups[MLP_MOST_PARTS];
     float *group_memory;
 };
 
@@ -76,8 +91,11 @@ int mc_mlp_fits(const mc_net *net, const mc_train_spec *spec) {
         return 0;
     const int first = first_op(net);
     if (net->n_ops - first < 2) return 0;
-    for (int i = first; i < net->n_ops; i++)
-        if (net->ops[i].layer.type != MC_DENSE) return 0;
+    for (int i = first; i < net->n_ops; i++) {
+        const mc_layer *layer = &net->ops[i].layer;
+        if (layer->type != MC_DENSE) return 0;
+        if (i < net->n_ops - 1 && layer->activation == MC_SOFTMAX) return 0; /* not by unit */
+    }
     /* Beyond that, rows fall out of the second-level cache and dense blocks win. */
     return net->ops[first].n_weights <= (size_t)1 << 18;
 }
@@ -86,97 +104,116 @@ static int whole(int n, int unit) {
     return (n + unit - 1) / unit * unit;
 }
 
-/* Rows, sums and steps of a group; groups begin on a cache line. */
-static size_t group_floats(size_t stride, size_t inputs, size_t batch) {
-    return ((inputs + 2 * batch) * stride + 15) & ~(size_t)15;
+static void lay_out_parts(mc_mlp *m, const mc_net *net, mc_arena *arena) {
+    const mc_op *op = &net->ops[m->first_op];
+    const int unit = net->kernels->unit, units = m->stride / unit;
+    m->n_parts = m->stride >= 192 ? 4 : m->stride >= 48 ? 2 : 1;
+    for (int p = 0; p < m->n_parts; p++) {
+        const int first = units * p / m->n_parts * unit, end = units * (p + 1) / m->n_parts * unit;
+        const int n_in = (end < op->n_out ? end : op->n_out) - first;
+        m->parts[p] = (mlp_part){.first = first,
+                                 .width = end - first,
+                                 .next = mc_weights_lay_out(net, op + 1, first, n_in, arena),
+                                 .values = mc_panels_take(&m->panels, end - first, arena),
+                                 .deltas = mc_panels_take(&m->panels, end - first, arena),
+                                 .sums = {mc_panels_take(&m->panels, op[1].n_out, arena),
+                                          mc_panels_take(&m->panels, op[1].n_out, arena)}};
+    }
+}
+
+static mlp_rest lay_out_rest(const mc_mlp *m, const mc_net *net, mc_arena *arena) {
+    const size_t layers = (size_t)m->n_layers, out = m->panels.batch * net->n_outputs;
+    mlp_rest rest = {.weights = mc_take(arena, layers, sizeof(mc_weights)),
+                     .values = mc_take(arena, layers, sizeof(float *)),
+                     .deltas = mc_take(arena, layers, sizeof(float *)),
+                     .logits = mc_take_floats(arena, out),
+                     .gradient = mc_take_floats(arena, out)};
+    for (int l = 1; l < m->n_layers; l++) {
+        const mc_op *op = &net->ops[m->first_op + l];
+        mc_weights weights = {0};
+        if (l > 1) weights = mc_weights_lay_out(net, op, 0, op->n_taps, arena);
+        float *values = mc_panels_take(&m->panels, op->n_out, arena);
+        float *deltas = mc_panels_take(&m->panels, op->n_out, arena);
+        if (!arena->base) continue;
+        rest.weights[l] = weights;
+        rest.values[l] = values;
+        rest.deltas[l] = deltas;
+    }
+    return rest;
+}
+
+/* Rows, values and steps of a group; groups begin on a cache line. */
+static size_t group_floats(size_t width, size_t inputs, size_t batch) {
+    return ((inputs + 2 * batch) * width + 15) & ~(size_t)15;
 }
 
 mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *arena) {
     const size_t batch = (size_t)spec->batch_size, inputs = net->n_inputs;
-    const int cols = net->kernels->cols, first = first_op(net);
+    const int first = first_op(net);
     int most = 0;
     for (int i = first; i < net->n_ops; i++)
         if (net->ops[i].n_out > most) most = net->ops[i].n_out;
-    const size_t layers = (size_t)(net->n_ops - first), wide = (size_t)whole(most, cols);
-    mc_mlp draft = {.first_op = first, .n_layers = (int)layers};
+    mc_mlp draft = {.first_op = first, .n_layers = net->n_ops - first};
     mc_mlp *m = mc_take(arena, 1, sizeof draft);
     draft.stride = whole(net->ops[first].n_out, net->kernels->unit);
-    draft.n_blocks = (int)inputs; /* at most */
     draft.bias = mc_take_floats(arena, (size_t)draft.stride);
     draft.start = mc_take_floats(arena, (size_t)draft.stride);
-    draft.values = mc_take(arena, layers, sizeof(float *));
-    draft.deltas = mc_take(arena, layers, sizeof(float *));
-    draft.strides = mc_take(arena, layers, sizeof(int));
-    draft.scaled = mc_take_floats(arena, batch * wide);
-    draft.panel = mc_take_floats(arena, batch * (size_t)cols);
     if (spec->use_augment) draft.images = mc_take_floats(arena, MLP_AHEAD * batch * inputs);
-    draft.positions = mc_take(arena, batch, sizeof(int32_t));
-    /* Each group may be a unit wider than its share. */
-    const size_t all = (size_t)(draft.stride + MLP_MOST_GROUPS * net->kernels->unit);
-    draft.group_memory =
-        mc_take_floats(arena, group_floats(all, inputs, batch) + 16 * MLP_MOST_GROUPS);
-    for (int i = 0; i < 2 * MLP_MOST_GROUPS; i++)
-        draft.groups[i / 2].ink[i % 2] =
-            (mlp_ink){.start = mc_take(arena, batch * (size_t)draft.n_blocks + 1, sizeof(int32_t)),
-                      .terms = mc_take(arena, batch * inputs + MC_MORE_TERMS, sizeof(mc_term))};
-    for (size_t l = 0; l < layers; l++) {
-        const int last = l == layers - 1, n = net->ops[first + (int)l].n_out;
-        const int stride = l == 0 && !last ? draft.stride : last ? n : whole(n, cols);
-        float *values = mc_take_floats(arena, batch * (size_t)stride);
-        float *deltas = mc_take_floats(arena, batch * (size_t)stride);
-        if (!arena->base) continue;
-        memset(values, 0, batch * (size_t)stride * sizeof(float));
-        memset(deltas, 0, batch * (size_t)stride * sizeof(float));
-        draft.values[l] = values;
-        draft.deltas[l] = deltas;
-        draft.strides[l] = stride;
+    draft.panels = mc_panels_lay_out(net, batch, most, arena);
+    lay_out_parts(&draft, net, arena);
+    for (int g = 0; g < draft.n_parts; g++) {
+        mlp_group *group = &draft.groups[g];
+        group->rest = lay_out_rest(&draft, net, arena);
+        for (int i = 0; i < 2; i++)
+            group->ink[i] =
+                (mlp_ink){.start = mc_take(arena, batch * inputs + 1, sizeof(int32_t)),
+                          .terms = mc_take(arena, batch * inputs + MC_MORE_TERMS, sizeof(mc_term))};
     }
+    draft.group_memory = mc_take_floats(arena, group_floats((size_t)draft.stride, inputs, batch) +
+                                                   16 * MLP_MOST_PARTS);
     if (m) *m = draft;
     return m;
 }
 
-/* ---- the first layer, by columns ---- */
+/* ---- what threads do ---- */
 
+/* What changes with each minibatch shares no cache line with what does not. */
 typedef struct {
     mc_mlp *m;
+    const mc_net *net;
+    const mc_train_data *data;
     const mc_step_context *step;
-    const int64_t *order; /* of the minibatches from the next on */
+    _Alignas(64) const int64_t *order; /* of the minibatches from the next on */
     size_t n_order;
-    int turn;            /* of the two lists, the next minibatch's */
+    const float *images; /* of the next minibatch, where they are changed */
+    int turn;            /* of two lists or sums, the next minibatch's */
     int n_last, n_next;  /* images to update by, images to go forward; 0 for none */
     float rate, keep;    /* of that update: learning rate, 1 - rate * decay */
-    const float *images; /* of the next minibatch, where they are changed */
+    int64_t steps;       /* done */
 } mlp_work;
 
-static void split_columns(mc_mlp *m, const mc_net *net, int threads, size_t batch) {
-    const int unit = net->kernels->unit, units = m->stride / unit;
-    int n = threads < units / 3 ? threads : units / 3;
-    n = n > MLP_MOST_GROUPS ? MLP_MOST_GROUPS : n < 1 ? 1 : n;
-    m->n_groups = n;
-    m->group_stride = (units + n - 1) / n * unit;
-    const int block = MLP_BLOCK_FLOATS / m->group_stride / 16 * 16;
+static void split_units(mc_mlp *m, const mc_net *net, int threads) {
+    const size_t batch = m->panels.batch;
+    int widest = 0;
+    float *memory = m->group_memory;
+    m->n_groups = m->n_parts;
+    while (m->n_groups > threads) m->n_groups /= 2;
+    for (int g = 0; g < m->n_groups; g++) {
+        mlp_group *group = &m->groups[g];
+        group->n_parts = m->n_parts / m->n_groups;
+        group->first_part = group->n_parts * g;
+        const mlp_part *part = &m->parts[group->first_part], *last = part + group->n_parts - 1;
+        group->first = part->first;
+        group->width = last->first + last->width - part->first;
+        group->rows = memory;
+        group->values = group->rows + net->n_inputs * (size_t)group->width;
+        group->step = group->values + batch * (size_t)group->width;
+        memory += group_floats((size_t)group->width, net->n_inputs, batch);
+        if (group->width > widest) widest = group->width;
+    }
+    const int block = MLP_BLOCK_FLOATS / widest / 16 * 16;
     m->block = block < 16 ? 16 : block;
     m->n_blocks = whole((int)net->n_inputs, m->block) / m->block;
-    float *memory = m->group_memory;
-    for (int g = 0; g < n; g++) {
-        const int first = units * g / n * unit, last = units * (g + 1) / n * unit;
-        mlp_group *group = &m->groups[g];
-        group->first = first;
-        group->width = last - first;
-        group->rows = memory;
-        group->sums = group->rows + net->n_inputs * (size_t)m->group_stride;
-        group->step = group->sums + batch * (size_t)m->group_stride;
-        memory += group_floats((size_t)m->group_stride, net->n_inputs, batch);
-    }
-}
-
-/* The images come in random order from far more memory than any cache holds: ask early. */
-static void prefetch_images(const mc_train_data *data, const int64_t *order, int n, size_t inputs) {
-    const size_t bytes = inputs * (data->is_uint8 ? 1 : sizeof(float));
-    for (int i = 0; i < n; i++) {
-        const char *image = (const char *)data->x + (size_t)order[i] * bytes;
-        for (size_t b = 0; b < bytes; b += 64) __builtin_prefetch(image + b);
-    }
 }
 
 /* Minibatch `task` of those that are changed ahead. */
@@ -189,17 +226,15 @@ static void change_images(void *context, int task, int thread) {
         mc_load_image(w->step, (size_t)w->order[i], w->m->images + i * inputs, thread);
 }
 
-static void list_ink(const mlp_work *w, const mlp_ink *ink) {
+static void list_ink(const mlp_work *w, const mlp_group *g, const mlp_ink *ink) {
     const mc_mlp *m = w->m;
-    const mc_kernels *k = w->step->t->net->kernels;
-    const mc_train_data *data = w->step->data;
-    const size_t inputs = w->step->t->net->n_inputs, block = (size_t)m->block;
-    const size_t after = w->n_order - (size_t)w->n_next, n = (size_t)w->n_next;
-    const int32_t stride = m->group_stride;
-    prefetch_images(data, w->order + n, (int)(after < n ? after : n), inputs);
+    const mc_kernels *k = w->net->kernels;
+    const mc_train_data *data = w->data;
+    const size_t inputs = w->net->n_inputs, block = (size_t)m->block;
+    const int32_t stride = g->width;
     int32_t *start = ink->start;
     int count = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < (size_t)w->n_next; i++) {
         const size_t at = (w->images ? i : (size_t)w->order[i]) * inputs;
         const float *image = (w->images ? w->images : (const float *)data->x) + at;
         const uint8_t *bytes = (const uint8_t *)data->x + at;
@@ -216,157 +251,118 @@ static void list_ink(const mlp_work *w, const mlp_ink *ink) {
     *start = count;
 }
 
-/* The groups' sums side by side. */
-static void gather_sums(const mc_mlp *m, int n) {
-    const float scale = (float)m->scale;
-    for (int g = 0; g < m->n_groups; g++) {
-        const mlp_group *group = &m->groups[g];
-        for (int i = 0; i < n; i++) {
-            const float *from = group->sums + (size_t)i * (size_t)m->group_stride;
-            float *to = m->values[0] + (size_t)i * (size_t)m->stride + group->first;
-            for (int c = 0; c < group->width; c++) to[c] = scale * from[c];
-        }
-    }
+/* The images come in random order from far more memory than any cache holds: ask for those of the
+ * minibatch after the next, some at a time, as many requests at once would be waited for. */
+__attribute__((always_inline)) static inline void ask_for_pixels(const mlp_work *w, size_t image,
+                                                                 size_t block) {
+    const mc_train_data *data = w->data;
+    const size_t at = (size_t)w->n_next + image;
+    if (w->images || at >= w->n_order) return;
+    const size_t pixel = data->is_uint8 ? 1 : sizeof(float), inputs = w->net->n_inputs;
+    const size_t first = block * (size_t)w->m->block, left = inputs - first;
+    const size_t n = left < (size_t)w->m->block ? left : (size_t)w->m->block;
+    mc_prefetch((const char *)data->x + ((size_t)w->order[at] * inputs + first) * pixel, n * pixel);
 }
 
-/* Deltas of the first layer to the groups' steps, and the bias. */
-static void spread_deltas(mc_mlp *m, int n, float rate) {
-    const float factor = (float)(-rate / m->scale), inverse = (float)(1.0 / m->scale);
-    for (int g = 0; g < m->n_groups; g++) {
-        const mlp_group *group = &m->groups[g];
-        for (int i = 0; i < n; i++) {
-            const float *from = m->deltas[0] + (size_t)i * (size_t)m->stride + group->first;
-            float *to = group->step + (size_t)i * (size_t)m->group_stride;
-            for (int c = 0; c < group->width; c++) to[c] = factor * from[c];
-        }
-    }
-    const float *delta = m->deltas[0];
-    for (int i = 0; i < n; i++, delta += m->stride)
-        for (int c = 0; c < m->stride; c++) m->bias[c] -= rate * delta[c];
-    for (int c = 0; c < m->stride; c++) m->start[c] = inverse * m->bias[c];
-}
-
-/* ---- the layers behind it ---- */
-
-static void set_positions(mc_mlp *m, int n, int stride) {
-    for (int i = 0; i < n; i++) m->positions[i] = i * stride;
-}
-
-static void forward_rest(mc_mlp *m, const mc_trainer *t, int n) {
-    const mc_net *net = t->net;
-    const mc_kernels *k = net->kernels;
-    for (int l = 0; l < m->n_layers; l++) {
-        const mc_op *op = &net->ops[m->first_op + l];
-        float *y = m->values[l];
-        const int stride = m->strides[l];
-        if (l) {
-            set_positions(m, n, m->strides[l - 1]);
-            for (int p = 0; p < op->n_panels; p++) {
-                const int c0 = p * k->cols, left = stride - c0;
-                k->dot_panel(m->values[l - 1], m->positions, n, op->taps, op->n_taps,
-                             op->panels + (size_t)p * mc_panel_floats(net, op), 0, y + c0, stride,
-                             left < k->cols ? left : k->cols);
-            }
-        }
-        if (l < m->n_layers - 1)
-            k->activate(op->layer.activation, y, (size_t)n * (size_t)stride, (size_t)stride);
-    }
-}
-
-/* panel (n, cols) = factor * columns c0 .. of x, zeros beyond `columns`. */
-static void take_columns(const float *x, int stride, int c0, int columns, int cols, int n,
-                         float factor, float *panel) {
-    const int inside = columns - c0 < cols ? columns - c0 : cols;
-    for (int i = 0; i < n; i++, x += stride, panel += cols) {
-        for (int c = 0; c < inside; c++) panel[c] = factor * x[c0 + c];
-        for (int c = inside; c < cols; c++) panel[c] = 0.0f;
-    }
-}
-
-static void shrink(float *panel, int n_taps, int cols, float factor) {
-    float *x = panel + cols; /* the biases do not decay */
-    for (int i = 0; i < n_taps * cols; i++) x[i] *= factor;
-}
-
-/* Both packings of layer l's weights go down the gradient; the products and their order are the
- * same, so they stay equal to the bit. */
-static void update_layer(mc_mlp *m, const mc_trainer *t, int l, int n, float rate, float keep) {
-    const mc_net *net = t->net;
-    const mc_kernels *k = net->kernels;
-    const mc_op *op = &net->ops[m->first_op + l];
-    const int stride = m->strides[l], before = m->strides[l - 1], cols = k->cols;
-    for (int p = 0; p < op->n_panels; p++) {
-        float *panel = op->panels + (size_t)p * mc_panel_floats(net, op);
-        take_columns(m->deltas[l], stride, p * cols, op->n_out, cols, n, -rate, m->panel);
-        if (keep != 1.0f) shrink(panel, op->n_taps, cols, keep);
-        set_positions(m, n, before);
-        k->outer_panel(m->values[l - 1], m->positions, n, op->taps, op->n_taps, m->panel,
-                       panel + cols, cols, cols);
-        for (int i = 0; i < n; i++) k->add(panel, m->panel + i * cols, (size_t)cols);
-    }
-    float *back = t->back[m->first_op + l];
-    const int parts = mc_back_parts(net, op);
-    for (int i = 0; i < n * stride; i++) m->scaled[i] = -rate * m->deltas[l][i];
-    set_positions(m, n, stride);
-    for (int p = 0; p < parts; p++) {
-        float *panel = back + (size_t)p * (size_t)(op->n_back_taps + 1) * (size_t)cols;
-        take_columns(m->values[l - 1], before, p * cols, op->n_taps, cols, n, 1.0f, m->panel);
-        if (keep != 1.0f) shrink(panel, op->n_back_taps, cols, keep);
-        k->outer_panel(m->scaled, m->positions, n, op->back_taps, op->n_back_taps, m->panel,
-                       panel + cols, cols, cols);
-    }
-}
-
-static void update_rest(const mlp_work *w) {
-    for (int l = w->m->n_layers - 1; l > 0; l--)
-        update_layer(w->m, w->step->t, l, w->n_last, w->rate, w->keep);
-}
-
-/* What one thread does between two minibatches; the first also updates the layers behind, for
- * which its share of the columns is the smaller one. */
-static void walk_columns(void *context, int task, int thread) {
-    (void)thread;
-    const mlp_work *w = context;
+/* The last minibatch from the second layer's sums to its deltas; 0 if the loss is not finite. */
+static int finish_rest(const mlp_work *w, mlp_rest *rest) {
     const mc_mlp *m = w->m;
-    const mlp_group *g = &m->groups[task];
+    const mc_panels *p = &m->panels;
+    const mc_op *ops = w->net->ops + m->first_op;
+    const int top = m->n_layers - 1, width = ops[top].n_out, n = w->n_last;
+    memcpy(rest->values[1], m->parts[0].sums[!w->turn],
+           mc_panels_floats(p, ops[1].n_out) * sizeof(float));
+    for (int q = 1; q < m->n_parts; q++)
+        mc_panels_add(p, m->parts[q].sums[!w->turn], ops[1].n_out, n, rest->values[1]);
+    for (int l = 1; l < top; l++) {
+        mc_panels_activate(p, &ops[l], n, rest->values[l]);
+        mc_weights_forward(p, &rest->weights[l + 1], rest->values[l], n, rest->values[l + 1]);
+    }
+    mc_panels_read(p, rest->values[top], width, n, rest->logits, width);
+    mc_minibatch_loss(w->step, n, rest->logits, rest->gradient, &rest->result);
+    if (!rest->result.finite) return 0;
+    mc_panels_fill(p, rest->gradient, width, width, n, -w->rate, rest->deltas[top]);
+    for (int l = top; l > 1; l--) {
+        mc_weights_backward(p, &rest->weights[l], rest->deltas[l], n, rest->deltas[l - 1]);
+        mc_panels_deactivate(p, &ops[l - 1], rest->values[l - 1], n, rest->deltas[l - 1]);
+    }
+    for (int l = 2; l <= top; l++)
+        mc_weights_update(p, &rest->weights[l], rest->values[l - 1], rest->deltas[l], n, w->keep);
+    return 1;
+}
+
+/* The last minibatch's deltas of a group's units, and all of its update but that of the rows. */
+static void group_backward(const mlp_work *w, const mlp_group *g) {
+    const mc_mlp *m = w->m;
+    const mc_panels *panels = &m->panels;
+    const mc_kernels *k = w->net->kernels;
+    const int n = w->n_last;
+    const size_t size = (size_t)n * (size_t)g->width;
+    const float inverse = (float)(1.0 / m->scale), *deltas = g->rest.deltas[1];
+    for (int p = g->first_part; p < g->first_part + g->n_parts; p++) {
+        const mlp_part *part = &m->parts[p];
+        mc_weights_backward(panels, &part->next, deltas, n, part->deltas);
+        mc_panels_read(panels, part->deltas, part->width, n, g->step + part->first - g->first,
+                       g->width);
+        mc_weights_update(panels, &part->next, part->values, deltas, n, w->keep);
+    }
+    k->deactivate(w->net->ops[m->first_op].layer.activation, g->values, g->step, size,
+                  (size_t)g->width);
+    k->column_sums(g->step, n, g->width, m->bias + g->first);
+    for (int c = g->first; c < g->first + g->width; c++) m->start[c] = inverse * m->bias[c];
+    for (size_t i = 0; inverse != 1.0f && i < size; i++) g->step[i] *= inverse;
+}
+
+/* The next minibatch's values of a group's units, from sums of rows, and what comes of them. */
+static void group_forward(const mlp_work *w, const mlp_group *g) {
+    const mc_mlp *m = w->m;
+    const size_t size = (size_t)w->n_next * (size_t)g->width;
+    const float scale = (float)m->scale;
+    for (size_t i = 0; scale != 1.0f && i < size; i++) g->values[i] *= scale;
+    w->net->kernels->activate(w->net->ops[m->first_op].layer.activation, g->values, size,
+                              (size_t)g->width);
+    for (int p = g->first_part; p < g->first_part + g->n_parts; p++) {
+        const mlp_part *part = &m->parts[p];
+        mc_panels_fill(&m->panels, g->values + part->first - g->first, g->width, part->next.n_in,
+                       w->n_next, 1.0f, part->values);
+        mc_weights_forward(&m->panels, &part->next, part->values, w->n_next, part->sums[w->turn]);
+    }
+}
+
+/* The last minibatch's update of a group's rows and the next one's sums of them. */
+static void walk_rows(const mlp_work *w, const mlp_group *g) {
     const mlp_ink *last = &g->ink[!w->turn], *next = &g->ink[w->turn];
-    const mc_kernels *k = w->step->t->net->kernels;
-    const size_t stride = (size_t)m->group_stride, blocks = (size_t)m->n_blocks;
-    if (task == 0 && w->n_last) update_rest(w);
-    if (w->n_next) list_ink(w, next);
+    const mc_kernels *k = w->net->kernels;
+    const size_t width = (size_t)g->width, blocks = (size_t)w->m->n_blocks;
     for (size_t i = 0; i < (size_t)w->n_next; i++)
-        memcpy(g->sums + i * stride, m->start + g->first, (size_t)g->width * sizeof(float));
+        memcpy(g->values + i * width, w->m->start + g->first, width * sizeof(float));
     for (size_t b = 0; b < blocks; b++) {
         for (size_t i = 0; i < (size_t)w->n_last; i++) {
             const int32_t *start = last->start + i * blocks + b;
-            k->row_spread(g->step + i * stride, last->terms + start[0], start[1] - start[0],
-                          g->rows, g->width);
+            k->row_spread(g->step + i * width, last->terms + start[0], start[1] - start[0], g->rows,
+                          g->width);
         }
         for (size_t i = 0; i < (size_t)w->n_next; i++) {
             const int32_t *start = next->start + i * blocks + b;
-            k->row_sum(g->rows, next->terms + start[0], start[1] - start[0], g->sums + i * stride,
+            ask_for_pixels(w, i, b);
+            k->row_sum(g->rows, next->terms + start[0], start[1] - start[0], g->values + i * width,
                        g->width);
         }
     }
 }
 
-static void backward_rest(mc_mlp *m, const mc_trainer *t, int n) {
-    const mc_net *net = t->net;
-    const mc_kernels *k = net->kernels;
-    for (int l = m->n_layers - 1; l > 0; l--) {
-        const mc_op *op = &net->ops[m->first_op + l], *below = op - 1;
-        const float *back = t->back[m->first_op + l];
-        const int stride = m->strides[l - 1], parts = mc_back_parts(net, op);
-        set_positions(m, n, m->strides[l]);
-        for (int p = 0; p < parts; p++) {
-            const int c0 = p * k->cols, left = stride - c0;
-            k->dot_panel(m->deltas[l], m->positions, n, op->back_taps, op->n_back_taps,
-                         back + (size_t)p * (size_t)(op->n_back_taps + 1) * (size_t)k->cols, 0,
-                         m->deltas[l - 1] + c0, stride, left < k->cols ? left : k->cols);
-        }
-        k->deactivate(below->layer.activation, m->values[l - 1], m->deltas[l - 1],
-                      (size_t)n * (size_t)stride, (size_t)stride);
+/* What one thread does between two meetings. */
+static void turn_minibatch(void *context, int task, int thread) {
+    (void)thread;
+    const mlp_work *w = context;
+    mlp_group *g = &w->m->groups[task];
+    if (w->n_last) {
+        if (!finish_rest(w, &g->rest)) return;
+        group_backward(w, g);
     }
+    if (w->n_next) list_ink(w, g, &g->ink[w->turn]);
+    walk_rows(w, g);
+    if (w->n_next) group_forward(w, g);
 }
 
 /* ---- in and out of the parameters ---- */
@@ -380,7 +376,7 @@ static void copy_rows(const mc_mlp *m, const mc_net *net, int out) {
         const mlp_group *group = &m->groups[g];
         const int left = op->n_out - group->first, n = left < group->width ? left : group->width;
         for (size_t k = 0; k < net->n_inputs; k++) {
-            float *row = group->rows + k * (size_t)m->group_stride;
+            float *row = group->rows + k * (size_t)group->width;
             float *parameters = weight + k * (size_t)op->n_out + group->first;
             for (int c = 0; out && c < n; c++) parameters[c] = scale * row[c];
             for (int c = 0; !out && c < group->width; c++) row[c] = c < n ? parameters[c] : 0.0f;
@@ -388,38 +384,31 @@ static void copy_rows(const mc_mlp *m, const mc_net *net, int out) {
     }
 }
 
-static void enter(mc_mlp *m, const mc_trainer *t) {
-    const mc_net *net = t->net;
+static void enter(mc_mlp *m, const mc_net *net) {
     const mc_op *op = &net->ops[m->first_op];
     m->scale = 1.0;
     copy_rows(m, net, 0);
     memset(m->bias, 0, (size_t)m->stride * sizeof(float));
     memcpy(m->bias, net->parameters + op->bias, op->n_biases * sizeof(float));
     memcpy(m->start, m->bias, (size_t)m->stride * sizeof(float));
-    for (int l = 1; l < m->n_layers; l++) {
-        op = &net->ops[m->first_op + l];
-        mc_pack_panels(net, op, 0, op->n_panels);
-        for (int p = 0; p < mc_back_parts(net, op); p++)
-            mc_pack_back(net, op, p, t->back[m->first_op + l]);
+    for (int p = 0; p < m->n_parts; p++) mc_weights_pack(&m->parts[p].next, net);
+    for (int g = 0; g < m->n_groups; g++) {
+        mlp_rest *rest = &m->groups[g].rest;
+        rest->result = (mc_train_result){.finite = 1};
+        for (int l = 2; l < m->n_layers; l++) mc_weights_pack(&rest->weights[l], net);
     }
 }
 
-static void leave(const mc_mlp *m, mc_trainer *t) {
-    mc_net *net = t->net;
+static void leave(const mc_mlp *m, mc_net *net, mc_train_result *result) {
     const mc_op *op = &net->ops[m->first_op];
-    const size_t cols = (size_t)net->kernels->cols;
+    const mlp_rest *rest = &m->groups[0].rest;
     copy_rows(m, net, 1);
     memcpy(net->parameters + op->bias, m->bias, op->n_biases * sizeof(float));
-    for (int l = 1; l < m->n_layers; l++) {
-        op = &net->ops[m->first_op + l];
-        const size_t units = (size_t)op->n_out;
-        for (size_t c = 0; c < units; c++) {
-            const float *from = op->panels + c / cols * mc_panel_floats(net, op) + c % cols;
-            net->parameters[op->bias + c] = from[0];
-            for (size_t k = 0; k < (size_t)op->n_taps; k++)
-                net->parameters[op->weight + k * units + c] = from[(k + 1) * cols];
-        }
-    }
+    for (int p = 0; p < m->n_parts; p++) mc_weights_unpack(&m->parts[p].next, net);
+    for (int l = 2; l < m->n_layers; l++) mc_weights_unpack(&rest->weights[l], net);
+    result->loss += rest->result.loss;
+    result->correct += rest->result.correct;
+    result->finite = rest->result.finite;
     mc_net_touch(net);
 }
 
@@ -429,40 +418,27 @@ static void fold_scale(mc_mlp *m, const mc_net *net) {
     const float scale = (float)m->scale;
     for (int g = 0; g < m->n_groups; g++) {
         float *rows = m->groups[g].rows;
-        for (size_t i = 0; i < net->n_inputs * (size_t)m->group_stride; i++) rows[i] *= scale;
+        const size_t size = net->n_inputs * (size_t)m->groups[g].width;
+        for (size_t i = 0; i < size; i++) rows[i] *= scale;
     }
     m->scale = 1.0;
     memcpy(m->start, m->bias, (size_t)m->stride * sizeof(float));
 }
 
-/* The update that is pending. */
-static void settle(mlp_work *w) {
-    w->n_next = 0;
-    if (w->n_last) mc_parallel_own(w->m->n_groups, walk_columns, w);
-    w->n_last = 0;
-}
-
-/* The last minibatch's update with this one's forward pass, then the rest. */
-static void run_minibatch(mlp_work *w, mc_step_context *c, float rate, mc_train_result *result) {
+/* The last minibatch's update with the next one's forward pass. */
+static void run_minibatch(mlp_work *w, int n_next) {
     mc_mlp *m = w->m;
-    mc_trainer *t = c->t;
-    const int top = m->n_layers - 1;
-    w->n_next = c->m;
-    mc_parallel_own(m->n_groups, walk_columns, w);
-    gather_sums(m, c->m);
-    if (m->scale < 1.0 / MLP_RESCALE || m->scale > MLP_RESCALE) fold_scale(m, t->net);
-    forward_rest(m, t, c->m);
-    mc_gather_targets(c, w->order);
-    mc_minibatch_loss(c, m->values[top], m->deltas[top], result);
-    w->n_last = 0;
-    if (!result->finite) return;
-    backward_rest(m, t, c->m);
-    w->rate = rate;
-    w->keep = 1.0f - rate * t->spec.weight_decay;
-    m->scale *= w->keep;
-    spread_deltas(m, c->m, rate);
-    t->step++;
-    w->n_last = c->m;
+    const double scale = m->scale;
+    w->n_next = n_next;
+    w->keep = 1.0f - w->rate * w->step->t->spec.weight_decay;
+    if (w->n_last && w->keep != 1.0f) m->scale *= w->keep;
+    mc_parallel_own(m->n_groups, turn_minibatch, w);
+    if (w->n_last && m->groups[0].rest.result.finite)
+        w->steps++;
+    else
+        m->scale = scale; /* there was no update */
+    if (m->scale < 1.0 / MLP_RESCALE || m->scale > MLP_RESCALE) fold_scale(m, w->net);
+    w->n_last = n_next;
     w->turn = !w->turn;
 }
 
@@ -472,27 +448,30 @@ int mc_mlp_grain(void) {
 }
 
 void mc_mlp_run(mc_mlp *m, mc_step_context *c, const float *rates, mc_train_result *result) {
-    mc_trainer *t = c->t;
+    const mc_net *net = c->t->net;
     const mc_train_data *data = c->data;
-    const size_t batch = (size_t)t->spec.batch_size, n = (data->n_order + batch - 1) / batch;
-    mlp_work work = {.m = m, .step = c};
-    split_columns(m, t->net, c->n_threads, batch);
-    enter(m, t);
-    for (size_t i = 0; i < n && result->finite; i++) {
+    const size_t batch = m->panels.batch, n = (data->n_order + batch - 1) / batch;
+    const int *finite = &m->groups[0].rest.result.finite;
+    mlp_work work = {.m = m, .net = net, .data = data, .step = c};
+    split_units(m, net, c->n_threads);
+    enter(m, net);
+    for (size_t i = 0; i < n && *finite; i++) {
         work.order = data->order + i * batch;
         work.n_order = data->n_order - i * batch;
-        c->m = (int)(work.n_order < batch ? work.n_order : batch);
         if (m->images) {
             const size_t ahead = i % MLP_AHEAD, left = n - i < MLP_AHEAD ? n - i : MLP_AHEAD;
             if (ahead == 0) mc_parallel(c->n_threads, (int)left, change_images, &work);
-            work.images = m->images + ahead * batch * t->net->n_inputs;
+            work.images = m->images + ahead * batch * net->n_inputs;
         }
-        run_minibatch(&work, c, rates[i], result);
-        if ((i + 1) % MLP_GRAIN == 0 && m->scale != 1.0) {
-            settle(&work);
-            fold_scale(m, t->net);
+        run_minibatch(&work, (int)(work.n_order < batch ? work.n_order : batch));
+        if (!*finite) break;
+        mc_gather_targets(c, work.order, work.n_last);
+        work.rate = rates[i];
+        if (i + 1 == n || ((i + 1) % MLP_GRAIN == 0 && c->t->spec.weight_decay > 0.0f)) {
+            run_minibatch(&work, 0);
+            fold_scale(m, net);
         }
     }
-    settle(&work);
-    leave(m, t);
+    leave(m, c->t->net, result);
+    c->t->step += work.steps;
 }

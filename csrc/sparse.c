@@ -73,11 +73,7 @@ void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const void *x, 
     ink->n_images++;
 }
 
-/* Images come from far away: ask for those of the next slice while this one is computed. */
-static void prefetch(const char *at, size_t bytes) {
-    for (size_t k = 0; k < bytes; k += 64) __builtin_prefetch(at + k, 0, 2);
-}
-
+/* Images come from far away: those of the next slice are asked for while this one is computed. */
 void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, const char *ahead,
                     size_t pixel_bytes, float *y) {
     const size_t blocks = ink_blocks(op), stride = (size_t)op->row_stride, out = op->out_size;
@@ -87,7 +83,7 @@ void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, const
         for (size_t i = 0; i < n; i += GROUP) {
             const size_t group = n - i < GROUP ? n - i : GROUP;
             for (size_t g = i; ahead && g < i + group; g++)
-                prefetch(ahead + g * op->in_size * pixel_bytes + b * block_bytes, block_bytes);
+                mc_prefetch(ahead + g * op->in_size * pixel_bytes + b * block_bytes, block_bytes);
             net->kernels->row_sums(op->rows + stride, ink->terms, ink->start + i * blocks + b,
                                    (ptrdiff_t)blocks, (int)group, ink->sums + i * stride,
                                    op->row_stride);

@@ -22,20 +22,27 @@
 /* A worker that waits lets others have its CPU all the time. A busy neighbour then takes it between
  * two tasks, which costs nothing since the caller does them, and not within one, for which the
  * caller would have to wait some milliseconds. */
-enum { SPIN_WORKER = 20000, SPIN_YIELD = 32, SPIN_CALLER = 4000 };
+enum { SPIN_WORKER = 20000, SPIN_YIELD = 64, SPIN_CALLER = 4000, SPIN_LATE = 64, LINE = 64 };
 
+/* A task that belongs to a thread: the last jobs in which it was claimed and done. */
+typedef struct {
+    _Alignas(LINE) atomic_uint_fast32_t taken;
+    _Alignas(LINE) atomic_uint_fast32_t done;
+} mc_own;
+
+/* What one thread writes while another looks at something else has a cache line to itself. */
 typedef struct {
     pthread_mutex_t callers; /* held by the caller whose job runs */
     pthread_mutex_t sleep_lock;
     pthread_cond_t wake;
     atomic_int n_workers, n_sleeping;
-    atomic_uint_fast64_t ticket;
-    _Atomic(mc_task *) run;
+    _Alignas(LINE) atomic_uint_fast64_t ticket;
+    _Alignas(LINE) _Atomic(mc_task *) run;
     _Atomic(void *) context;
     atomic_int n_tasks, n_threads;
-    atomic_int n_done;
-    atomic_int is_own;                          /* tasks belong to threads */
-    atomic_uint_fast32_t taken[MC_MAX_THREADS]; /* by task: the last job in which it was claimed */
+    atomic_int is_own; /* tasks belong to threads */
+    _Alignas(LINE) atomic_int n_done;
+    mc_own own[MC_MAX_OWN];
 } mc_pool;
 
 static mc_pool pool = {.callers = PTHREAD_MUTEX_INITIALIZER,
@@ -59,6 +66,7 @@ static void pool_reset(void) {
     atomic_store(&pool.n_workers, 0);
     atomic_store(&pool.n_sleeping, 0);
     atomic_store(&pool.ticket, 0);
+    atomic_store(&pool.run, NULL); /* no job is like the last */
 }
 
 static void pool_register(void) {
@@ -76,21 +84,18 @@ static int has_news(uint32_t seen) {
 }
 
 /* A job ends only when all its tasks are done, so one that can still be claimed is the current one:
- * `taken` is older than a job from before it is published until the claim. */
+ * `taken` is older than a job until the claim, and newer than all before it once a field changes.
+ */
 static int claim_own(uint32_t job, int task) {
-    uint_fast32_t taken = atomic_load(&pool.taken[task]);
+    uint_fast32_t taken = atomic_load(&pool.own[task].taken);
     return (int32_t)(job - (uint32_t)taken) > 0 &&
-           atomic_compare_exchange_strong(&pool.taken[task], &taken, job);
+           atomic_compare_exchange_strong(&pool.own[task].taken, &taken, job);
 }
 
-/* A thread's own task first, then those whose threads are late. */
-static void run_own_tasks(uint32_t job, int thread, mc_task *run, void *context, int n_tasks) {
-    for (int i = 0; i < n_tasks; i++) {
-        const int task = (thread + i) % n_tasks;
-        if (!claim_own(job, task)) continue;
-        run(context, task, thread);
-        atomic_fetch_add(&pool.n_done, 1);
-    }
+static void run_own_task(uint32_t job, int task, int thread, mc_task *run, void *context) {
+    if (!claim_own(job, task)) return;
+    run(context, task, thread);
+    atomic_store(&pool.own[task].done, job);
 }
 
 static void run_tasks(uint32_t job, int thread) {
@@ -101,7 +106,7 @@ static void run_tasks(uint32_t job, int thread) {
         const int n_tasks = atomic_load(&pool.n_tasks);
         if (thread >= atomic_load(&pool.n_threads)) return;
         if (atomic_load(&pool.is_own)) {
-            run_own_tasks(job, thread, run, context, n_tasks);
+            if (thread < MC_MAX_OWN) run_own_task(job, thread, thread, run, context);
             return;
         }
         const int task = (int)(uint32_t)ticket;
@@ -146,6 +151,50 @@ static void ensure_workers(int wanted) {
     }
 }
 
+/* Publish a job. One like the last, as a training makes them again and again, changes nothing but
+ * the number. */
+static uint32_t publish(int n_threads, int n_tasks, mc_task *run, void *context, int is_own) {
+    const uint32_t job = current_job() + 2;
+    if (atomic_load(&pool.run) != run || atomic_load(&pool.context) != context ||
+        atomic_load(&pool.n_tasks) != n_tasks || atomic_load(&pool.n_threads) != n_threads ||
+        atomic_load(&pool.is_own) != is_own) {
+        atomic_store(&pool.ticket, (uint_fast64_t)(job - 1) << 32);
+        for (int task = 0; task < MC_MAX_OWN; task++) {
+            atomic_store(&pool.own[task].taken, job - 1);
+            atomic_store(&pool.own[task].done, job - 1);
+        }
+        atomic_store(&pool.run, run);
+        atomic_store(&pool.context, context);
+        atomic_store(&pool.n_tasks, n_tasks);
+        atomic_store(&pool.n_threads, n_threads);
+        atomic_store(&pool.is_own, is_own);
+    }
+    if (!is_own) atomic_store(&pool.n_done, 0);
+    atomic_store(&pool.ticket, (uint_fast64_t)job << 32);
+    if (atomic_load(&pool.n_sleeping)) {
+        pthread_mutex_lock(&pool.sleep_lock);
+        pthread_cond_broadcast(&pool.wake);
+        pthread_mutex_unlock(&pool.sleep_lock);
+    }
+    return job;
+}
+
+static void caller_relax(int spins) {
+    if (spins < SPIN_CALLER)
+        cpu_relax();
+    else
+        sched_yield();
+}
+
+/* The caller's own task, then those whose threads are late. To look who has claimed a task takes
+ * the word away from its thread, so first see if it is done. */
+static void finish_own(uint32_t job, int n_tasks, mc_task *run, void *context) {
+    run_own_task(job, 0, 0, run, context);
+    for (int task = 1; task < n_tasks; task++)
+        for (int spins = 0; atomic_load(&pool.own[task].done) != job; caller_relax(++spins))
+            if (spins == SPIN_LATE) run_own_task(job, task, 0, run, context);
+}
+
 static void run_job(int n_threads, int n_tasks, mc_task *run, void *context, int is_own) {
     if (n_threads > n_tasks) n_threads = n_tasks;
     if (n_threads > MC_MAX_THREADS) n_threads = MC_MAX_THREADS;
@@ -155,27 +204,12 @@ static void run_job(int n_threads, int n_tasks, mc_task *run, void *context, int
         return;
     }
     ensure_workers(n_threads - 1);
-    const uint32_t job = current_job() + 2;
-    atomic_store(&pool.ticket, (uint_fast64_t)(job - 1) << 32);
-    atomic_store(&pool.run, run);
-    atomic_store(&pool.context, context);
-    atomic_store(&pool.n_tasks, n_tasks);
-    atomic_store(&pool.n_threads, n_threads);
-    atomic_store(&pool.n_done, 0);
-    atomic_store(&pool.is_own, is_own);
-    for (int task = 0; is_own && task < n_tasks; task++) atomic_store(&pool.taken[task], job - 1);
-    atomic_store(&pool.ticket, (uint_fast64_t)job << 32);
-    if (atomic_load(&pool.n_sleeping)) {
-        pthread_mutex_lock(&pool.sleep_lock);
-        pthread_cond_broadcast(&pool.wake);
-        pthread_mutex_unlock(&pool.sleep_lock);
-    }
-    run_tasks(job, 0);
-    for (int spins = 0; atomic_load(&pool.n_done) < n_tasks;) {
-        if (++spins < SPIN_CALLER)
-            cpu_relax();
-        else
-            sched_yield();
+    const uint32_t job = publish(n_threads, n_tasks, run, context, is_own);
+    if (is_own) {
+        finish_own(job, n_tasks, run, context);
+    } else {
+        run_tasks(job, 0);
+        for (int spins = 0; atomic_load(&pool.n_done) < n_tasks;) caller_relax(++spins);
     }
     pthread_mutex_unlock(&pool.callers);
 }

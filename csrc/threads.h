@@ -10,13 +10,14 @@ typedef void mc_task(void *context, int task, int thread);
  * depend on it. If the pool is taken by another caller, the tasks run on the caller's thread. */
 void mc_parallel(int n_threads, int n_tasks, mc_task *run, void *context);
 
-/* As mc_parallel for few tasks again and again: task i belongs to thread i, which finds in its
- * caches what it left there, unless that thread is late and another takes it. */
+/* As mc_parallel for few tasks (up to MC_MAX_OWN) again and again: task i belongs to thread i,
+ * which finds in its caches what it left there, unless that thread is late and the caller takes it.
+ */
 void mc_parallel_own(int n_tasks, mc_task *run, void *context);
 
 /* CPUs in this process's affinity mask (or online), at least 1. */
 int mc_cpu_count(void);
 
-enum { MC_MAX_THREADS = 256 };
+enum { MC_MAX_THREADS = 256, MC_MAX_OWN = 8 };
 
 #endif

@@ -52,7 +52,8 @@ static void load_images(const mc_step_context *c, int slot, int first, int n, in
                       t->input + (size_t)(slot + i) * t->net->n_inputs, thread);
 }
 
-static double loss_of(const mc_step_context *c, int first, int n, float *z, float *dy,
+/* Of n images of a minibatch of m. */
+static double loss_of(const mc_step_context *c, int first, int n, int m, float *z, float *dy,
                       int64_t *correct) {
     const mc_trainer *t = c->t;
     const size_t width = t->net->n_outputs;
@@ -60,7 +61,7 @@ static double loss_of(const mc_step_context *c, int first, int n, float *z, floa
         t->spec.loss, t->net->ops[t->net->n_ops - 1].layer.activation, t->spec.label_smoothing, z,
         (size_t)n, width, c->data->classes ? t->classes + first : NULL,
         c->data->classes ? NULL : t->targets + (size_t)first * width,
-        c->data->sample_weight ? t->weights + first : NULL, 1.0f / (float)c->m, dy, correct);
+        c->data->sample_weight ? t->weights + first : NULL, 1.0f / (float)m, dy, correct);
 }
 
 static void slice_loss(const mc_step_context *c, int lane, int slot, int first, int n) {
@@ -68,11 +69,12 @@ static void slice_loss(const mc_step_context *c, int lane, int slot, int first, 
     const int last = t->net->n_ops - 1;
     const size_t at = (size_t)slot * t->net->n_outputs;
     t->lane_loss[lane] +=
-        loss_of(c, first, n, t->out[last] + at, t->grad[last] + at, &t->lane_correct[lane]);
+        loss_of(c, first, n, c->m, t->out[last] + at, t->grad[last] + at, &t->lane_correct[lane]);
 }
 
-void mc_minibatch_loss(const mc_step_context *c, float *z, float *dy, mc_train_result *result) {
-    const double loss = loss_of(c, 0, c->m, z, dy, &result->correct);
+void mc_minibatch_loss(const mc_step_context *c, int n, float *z, float *dy,
+                       mc_train_result *result) {
+    const double loss = loss_of(c, 0, n, n, z, dy, &result->correct);
     result->loss += mc_loss_unit(loss);
     result->finite = isfinite(loss) != 0;
 }
@@ -362,11 +364,11 @@ static void pack_weights(mc_step_context *c) {
     mc_parallel(c->n_threads, n, pack_task, c);
 }
 
-void mc_gather_targets(const mc_step_context *c, const int64_t *order) {
+void mc_gather_targets(const mc_step_context *c, const int64_t *order, int n) {
     mc_trainer *t = c->t;
     const mc_train_data *d = c->data;
     const size_t width = t->net->n_outputs;
-    for (int i = 0; i < c->m; i++) {
+    for (int i = 0; i < n; i++) {
         const size_t index = (size_t)order[i];
         t->position[i] = order[i];
         if (d->classes)
@@ -386,7 +388,7 @@ static int stage_begins_with_norm(const mc_trainer *t, int stage) {
 static void compute_gradient(mc_step_context *c, const int64_t *order) {
     mc_trainer *t = c->t;
     const int last = t->n_stages - 1;
-    mc_gather_targets(c, order);
+    mc_gather_targets(c, order, c->m);
     pack_weights(c);
     for (int s = 0; s <= last; s++) {
         c->stage = &t->stages[s];

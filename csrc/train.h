@@ -118,9 +118,10 @@ static inline int mc_is_direct(const mc_op *op) {
 
 /* train.c */
 void mc_load_image(const mc_step_context *c, size_t index, float *x, int thread);
-void mc_gather_targets(const mc_step_context *c, const int64_t *order);
-/* Loss of a whole minibatch's logits, its gradient in dy; adds to result. */
-void mc_minibatch_loss(const mc_step_context *c, float *z, float *dy, mc_train_result *result);
+void mc_gather_targets(const mc_step_context *c, const int64_t *order, int n);
+/* Loss of the logits of a whole minibatch of n images, its gradient in dy; adds to result. */
+void mc_minibatch_loss(const mc_step_context *c, int n, float *z, float *dy,
+                       mc_train_result *result);
 
 /* mlp.c */
 int mc_mlp_fits(const mc_net *net, const mc_train_spec *spec);

@@ -153,6 +153,7 @@ def test_emulated_kernels(table, tmp_path):
             "trainer.c",
             "train.c",
             "mlp.c",
+            "panels.c",
             "norm.c",
             "optim.c",
             "threads.c",

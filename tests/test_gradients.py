@@ -526,6 +526,8 @@ DESCENTS = {
     "relu": (Flatten(), Dense(33, "relu"), Dense(9, "tanh"), Dense(5, "softmax")),
     "two": (Dense(1, "tanh"), Dense(3, "softmax")),
     "linear": (Dense(17), Dense(65), Dense(2)),
+    "wide": (Dense(201, "tanh"), Dense(40, "sigmoid"), Dense(35, "relu"), Dense(3)),
+    "softmax": (Dense(17, "softmax"), Dense(9, "softmax"), Dense(2)),
 }
 
 

@@ -103,15 +103,39 @@ static inline __m512 from_bytes(__m128i bytes) {
     return _mm512_mul_ps(v, _mm512_set1_ps(1.0f / 255.0f));
 }
 
+/* Images have margins: paper is passed over where all of LIST_SKIP values are. One by one it would
+ * be a branch that is guessed wrong. */
+enum { LIST_SKIP = 64 };
+
+static inline void skip_terms(term_list *list) {
+    list->offset = _mm512_add_epi32(list->offset, _mm512_slli_epi32(list->step, 2));
+}
+
 static int list_inputs(const float *x, size_t n, int32_t stride, int32_t first, mc_term *terms) {
     term_list list = begin_terms(stride, first);
-    for (; n >= 16; n -= 16, x += 16) add_terms(&list, _mm512_loadu_ps(x), terms);
+    for (; n >= LIST_SKIP; n -= LIST_SKIP, x += LIST_SKIP) {
+        const __m512 v[4] = {vload(x), vload(x + 16), vload(x + 32), vload(x + 48)};
+        const __m512 any = _mm512_or_ps(_mm512_or_ps(v[0], v[1]), _mm512_or_ps(v[2], v[3]));
+        if (_mm512_test_epi32_mask(_mm512_castps_si512(any), _mm512_set1_epi32(0x7fffffff)))
+            for (int i = 0; i < 4; i++) add_terms(&list, v[i], terms);
+        else
+            skip_terms(&list);
+    }
+    for (; n >= 16; n -= 16, x += 16) add_terms(&list, vload(x), terms);
     if (n) add_terms(&list, _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), x), terms);
     return list.count;
 }
 
 static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first, mc_term *terms) {
     term_list list = begin_terms(stride, first);
+    for (; n >= LIST_SKIP; n -= LIST_SKIP, x += LIST_SKIP) {
+        const __m512i bytes = _mm512_loadu_si512(x);
+        if (_mm512_test_epi8_mask(bytes, bytes))
+            for (int i = 0; i < 64; i += 16)
+                add_terms(&list, from_bytes(_mm_loadu_si128((const __m128i *)(x + i))), terms);
+        else
+            skip_terms(&list);
+    }
     for (; n >= 16; n -= 16, x += 16)
         add_terms(&list, from_bytes(_mm_loadu_si128((const __m128i *)x)), terms);
     if (n)

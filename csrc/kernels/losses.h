@@ -15,10 +15,12 @@ static inline float loop_log1p(float e) {
     return 2.0f * s * p;
 }
 
+/* Without a branch to guess: which output is the largest is hardly known before. */
 static size_t largest(const float *y, size_t width) {
+    float most = y[0];
     size_t best = 0;
-    for (size_t j = 1; j < width; j++)
-        if (y[j] > y[best]) best = j;
+    for (size_t j = 1; j < width; j++) most = y[j] > most ? y[j] : most;
+    for (size_t j = width; j-- > 0;) best = y[j] == most ? j : best;
     return best;
 }
 
@@ -56,38 +58,59 @@ static double softmax_loss(float *z, size_t width, const loss_target *target, fl
     return sum;
 }
 
-/* All rows in one go, 16 values at a time: of 10 outputs a vector would stay half empty. */
-static double sigmoid_losses(float *z, size_t n, size_t width, loss_target target,
-                             const int32_t *classes, const float *targets, const float *weights,
-                             float scale, float *dy) {
-    enum { BLOCK = 16 };
-    double sum = 0.0;
-    size_t row = 0, column = 0;
-    for (size_t i = 0; i < n * width; i += BLOCK) {
-        const size_t count = n * width - i < BLOCK ? n * width - i : BLOCK;
-        float x[BLOCK] = {0}, t[BLOCK] = {0}, weight[BLOCK] = {0}, d[BLOCK], loss[BLOCK];
-        for (size_t j = 0; j < count; j++) {
-            target.row = classes ? NULL : targets + row * width;
-            target.class = classes ? (size_t)classes[row] : 0;
-            t[j] = target_at(&target, column);
-            weight[j] = weights ? weights[row] : 1.0f;
-            x[j] = z[i + j];
-            column = column + 1 < width ? column + 1 : 0;
-            row += column == 0;
-        }
-        for (int j = 0; j < BLOCK; j++) {
-            const float e = loop_exp(x[j] < 0.0f ? x[j] : -x[j]), r = 1.0f / (1.0f + e);
-            const float y = x[j] < 0.0f ? e * r : r, rest = x[j] < 0.0f ? r : e * r;
-            loss[j] = (x[j] < 0.0f ? 0.0f : x[j]) - t[j] * x[j] + loop_log1p(e);
-            d[j] = weight[j] * scale * ((1.0f - t[j]) * y - t[j] * rest);
-            x[j] = y;
-        }
-        for (size_t j = 0; j < count; j++) {
-            sum += (double)weight[j] * loss[j];
-            z[i + j] = x[j];
-            dy[i + j] = d[j];
-        }
+/* The targets of all rows. */
+static void fill_targets(size_t n, size_t width, const loss_target *target, const int32_t *classes,
+                         const float *targets, float *t) {
+    for (size_t i = 0; i < n * width; i++)
+        t[i] = classes ? target->rest : target->rest + target->keep * targets[i];
+    for (size_t i = 0; classes && i < n; i++)
+        t[i * width + (size_t)classes[i]] = target->rest + target->keep;
+}
+
+enum { LOSS_BLOCK = 16 };
+
+/* Logits to outputs and targets to gradients, in place. */
+static inline void sigmoid_block(float *z, float *t, const float *weight, float scale,
+                                 double *sums) {
+    float x[LOSS_BLOCK], d[LOSS_BLOCK];
+    memcpy(x, z, sizeof x);
+    memcpy(d, t, sizeof d);
+    for (int j = 0; j < LOSS_BLOCK; j++) {
+        const float e = loop_exp(x[j] < 0.0f ? x[j] : -x[j]), r = 1.0f / (1.0f + e);
+        const float y = x[j] < 0.0f ? e * r : r, rest = x[j] < 0.0f ? r : e * r;
+        const float loss = (x[j] < 0.0f ? 0.0f : x[j]) - d[j] * x[j] + loop_log1p(e);
+        sums[j] += (double)weight[j] * loss;
+        d[j] = weight[j] * scale * ((1.0f - d[j]) * y - d[j] * rest);
+        x[j] = y;
     }
+    memcpy(z, x, sizeof x);
+    memcpy(t, d, sizeof d);
+}
+
+/* All rows in one go, 16 values at a time: of 10 outputs a vector would stay half empty. dy holds
+ * the targets to begin with. */
+static double sigmoid_losses(float *z, size_t n, size_t width, const float *weights, float scale,
+                             float *dy) {
+    double sums[LOSS_BLOCK] = {0}, sum = 0.0;
+    float weight[LOSS_BLOCK];
+    for (int j = 0; j < LOSS_BLOCK; j++) weight[j] = 1.0f;
+    const size_t size = n * width;
+    for (size_t i = 0; i < size; i += LOSS_BLOCK) {
+        const size_t count = size - i < LOSS_BLOCK ? size - i : LOSS_BLOCK;
+        for (size_t j = 0; weights && j < count; j++) weight[j] = weights[(i + j) / width];
+        if (count == LOSS_BLOCK) {
+            sigmoid_block(z + i, dy + i, weight, scale, sums);
+            continue;
+        }
+        float x[LOSS_BLOCK] = {0}, d[LOSS_BLOCK] = {0};
+        memcpy(x, z + i, count * sizeof(float));
+        memcpy(d, dy + i, count * sizeof(float));
+        for (size_t j = count; j < LOSS_BLOCK; j++) weight[j] = 0.0f;
+        sigmoid_block(x, d, weight, scale, sums);
+        memcpy(z + i, x, count * sizeof(float));
+        memcpy(dy + i, d, count * sizeof(float));
+    }
+    for (int j = 0; j < LOSS_BLOCK; j++) sum += sums[j];
     return sum;
 }
 
@@ -120,8 +143,9 @@ static double loss_rows(mc_loss loss, mc_activation last, float smoothing, float
         else if (loss == MC_MEAN_SQUARED_ERROR)
             sum += (double)weight * square_loss(last, z, width, &target, factor, dy);
     }
-    if (loss == MC_SIGMOID_CROSS_ENTROPY)
-        sum +=
-            sigmoid_losses(first_z, n, width, target, classes, targets, weights, scale, first_dy);
+    if (loss == MC_SIGMOID_CROSS_ENTROPY) {
+        fill_targets(n, width, &target, classes, targets, first_dy);
+        sum += sigmoid_losses(first_z, n, width, weights, scale, first_dy);
+    }
     return sum;
 }
