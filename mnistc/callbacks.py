@@ -137,15 +137,19 @@ class Checkpoint(Callback):
         if every_seconds is not None:
             every_seconds = check_float("every_seconds", every_seconds, 0.0, math.inf)
         self.every_seconds = every_seconds
+        self._fingerprint: dict[str, Any] = {}
         self._saved = 0.0
 
     def _save(self, run: Run) -> None:
         from mnistc.checkpoint import write_checkpoint
 
-        write_checkpoint(self.path, run)
+        write_checkpoint(self.path, run, self._fingerprint)
         self._saved = time.monotonic()
 
     def on_train_begin(self, run: Run) -> None:
+        from mnistc.checkpoint import fingerprint
+
+        self._fingerprint = fingerprint(run.plan, run.model)
         self._saved = time.monotonic()
 
     def on_chunk_end(self, run: Run) -> None:

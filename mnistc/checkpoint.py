@@ -61,8 +61,8 @@ def _hash(*arrays: npt.NDArray[Any]) -> int:
     return value
 
 
-def write_checkpoint(path: Path, run: Run) -> None:
-    """Write the state of `run`, atomically."""
+def write_checkpoint(path: Path, run: Run, identity: dict[str, Any]) -> None:
+    """Write the state of `run`, atomically; `identity` is the training's `fingerprint`."""
     network = run.model.core
     arrays: Arrays = {"parameters": network.parameters, "state": network.state}
     trainer = _split(run.trainer.state_dict(), "trainer", arrays)
@@ -73,7 +73,7 @@ def write_checkpoint(path: Path, run: Run) -> None:
     text = json.dumps(
         {
             "version": _VERSION,
-            "fingerprint": fingerprint(run.plan, run.model),
+            "fingerprint": identity,
             "epoch": run.epoch,
             "first_step": run.first_step,
             "loss_sum": run.loss_sum,

@@ -1,6 +1,7 @@
 """Recipes: complete, documented, and able to start."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -8,8 +9,11 @@ from small_data import bars
 
 import mnistc
 from mnistc import SGD, Augment, Dense, Sequential, recipes
-from mnistc.datasets import Dataset
+from mnistc.callbacks import Callback, Checkpoint
+from mnistc.datasets import Dataset, synthetic
 from mnistc.recipes.distil import Distillation, harden, soften
+from mnistc.recipes.examples import Examples
+from mnistc.recipes.strokes import Drawings, WithStrokes
 
 
 def dataset(n=300):
@@ -44,13 +48,52 @@ def test_a_recipe_trains_and_repeats():
     assert one.network.metadata["labels"] == list("0123456789")
 
 
-def test_prepared_data():
-    def doubled(data, seed, data_dir):
-        return np.concatenate([data.images] * 2), np.concatenate([data.labels] * 2)
+class Shifted(Examples):
+    """The images moved by as many pixels as epochs have gone by; keeps what was asked for."""
 
-    recipe = dataclasses.replace(recipes.get("quick"), prepare=doubled)
-    one = recipe.train(dataset(), epochs=1, verbose=0)
-    assert one.network.predict(dataset().images).shape == (300, 10)
+    def __init__(self, data):
+        super().__init__(data.images.copy(), data.labels)
+        self.original, self.epochs = data.images, []
+
+    def renew(self, epoch):
+        self.images[...] = np.roll(self.original, epoch, axis=2)
+        self.epochs.append(epoch)
+
+
+def shifted(data, seed, data_dir):
+    shifted.last = Shifted(data)
+    return shifted.last
+
+
+def test_examples_are_renewed_before_each_epoch():
+    data = dataset()
+    recipe = dataclasses.replace(recipes.get("quick"), prepare=shifted)
+    one = recipe.train(data, epochs=3, verbose=0)
+    assert shifted.last.epochs == [0, 1, 2]
+    assert (shifted.last.images == np.roll(data.images, 2, axis=2)).all()
+    same = recipes.get("quick").train(data, epochs=3, verbose=0)
+    assert one.network.core.parameters.tobytes() != same.network.core.parameters.tobytes()
+
+
+def test_a_resumed_training_renews_from_where_it_was(tmp_path):
+    data, path = dataset(), tmp_path / "kept.npz"
+    recipe = dataclasses.replace(recipes.get("quick"), prepare=shifted)
+    whole = recipe.train(data, verbose=0).network
+
+    class StopAfterTwo(Callback):
+        def on_epoch_end(self, run, logs):
+            run.stop = run.epoch == 2
+
+    recipe.train(data, callbacks=[StopAfterTwo(), Checkpoint(path)], verbose=0)
+    with np.load(path) as file:
+        arrays = dict(file)
+    state = json.loads(arrays["json"].tobytes())
+    state["stop"] = False  # as if it had been killed
+    arrays["json"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    np.savez(path, **arrays)
+    resumed = recipe.train(data, resume=path, verbose=0).network
+    assert shifted.last.epochs[0] == 2
+    assert resumed.core.parameters.tobytes() == whole.core.parameters.tobytes()
 
 
 def test_other_classes_and_sizes():
@@ -133,3 +176,24 @@ def test_a_teacher_of_other_classes_is_refused(teacher):
         Distillation(teacher, 1, Augment()).pool(
             np.zeros((1, 28, 28), np.uint8), np.array([11]), seed=0
         )
+
+
+def test_drawings_are_new_in_each_epoch_and_repeat():
+    data, drawn = dataset(20), synthetic.strokes(400, seed=5)
+    amounts = WithStrokes(bent=1, mixtures=1, synthetic=50)
+    one, two = Drawings(data, drawn, amounts, 3), Drawings(data, drawn, amounts, 3)
+    first = one.images.copy(), one.targets.copy()
+    assert (one.images[:20] == data.images).all() and (one.targets[:20] == data.labels).all()
+    assert (one.targets[20:420] == drawn.labels).all()
+    assert (one.images[20:].max((1, 2)) > 200).all()  # none is blank
+    one.renew(4)
+    assert (one.images[:20] == data.images).all()
+    changed = (one.images != first[0]).any((1, 2))
+    assert not changed[:20].any() and changed[20:].all()
+    two.renew(2)
+    two.renew(4)
+    assert (two.images == one.images).all() and (two.targets == one.targets).all()
+    two.renew(0)
+    assert (two.images == first[0]).all() and (two.targets == first[1]).all()
+    other = Drawings(data, drawn, amounts, 4)
+    assert (other.images[20:] != first[0][20:]).any((1, 2)).all()

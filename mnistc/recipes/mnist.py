@@ -26,6 +26,9 @@ from mnistc.schedules import OneCycle
 
 MILD = Augment(rotation=8, scale=0.08, shift=1, shear=8, aspect=0.06, elastic_alpha=4)
 LIGHT = Augment(rotation=6, scale=0.08, shift=1, shear=6, aspect=0.06, elastic_alpha=5)
+CHANGED = Augment(
+    rotation=10, scale=0.1, shift=1, shear=10, aspect=0.1, elastic_alpha=8, thickness=1
+)
 FASHION = Augment(shift=2, scale=0.05, erase=0.25)
 LARGE = Augment(
     rotation=8, scale=0.1, shift=1.5, shear=6, aspect=0.06, elastic_alpha=16, thickness=0.3
@@ -110,30 +113,31 @@ RECIPES = [
     ),
     Recipe(
         name="mlp-large",
-        description="784-1000-500-10 with rectifiers, taught by `cnn-large` on elastically changed "
+        description="784-1000-500-10 with rectifiers, taught by `cnn-mnist` on elastically changed "
         "images.",
         build=large_mlp,
-        epochs=8,
+        epochs=7,
         batch_size=128,
         optimizer=Adam(0.0015),
         schedule=OneCycle(),
         augment=SLIGHT,
-        distillation=Distillation("cnn-large", 6, STRONG),
+        distillation=Distillation("cnn-mnist", 8, STRONG),
         ema=0.998,
         expected="int8: MNIST 99.45 %, mean of seeds 0, 1, 2 (99.52, 99.38, 99.46); "
         "10 minutes on one core",
     ),
     Recipe(
-        name="cnn",
-        description="Three convolutions, 29 thousand weights: small enough for a web page.",
+        name="cnn-mnist",
+        description="The network of `draw`, 29 thousand weights, for MNIST alone.",
         build=small_cnn,
-        epochs=22,
+        epochs=64,
         batch_size=128,
         optimizer=AdamW(0.003, weight_decay=0.02),
         schedule=OneCycle(),
-        augment=MILD,
+        augment=CHANGED,
         ema=0.998,
-        expected="not run in full; on drawings too it is the recipe `draw`",
+        expected="int8: MNIST 99.65 %, mean of seeds 0 to 4 (99.68, 99.61, 99.69, 99.61, 99.68); "
+        "6 minutes on one core",
     ),
     Recipe(
         name="cnn-tiny",

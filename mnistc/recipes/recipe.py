@@ -6,10 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from mnistc.augment import Augment
 from mnistc.callbacks import Callback
@@ -18,15 +15,15 @@ from mnistc.layers import Layer, Shape
 from mnistc.model import PathLike, Sequential
 from mnistc.optimizers import Adam, Optimizer
 from mnistc.recipes.distil import Distillation, harden
+from mnistc.recipes.examples import Examples, Renewal
 from mnistc.schedules import Constant, Schedule
 
 if TYPE_CHECKING:
     from mnistc.datasets import Dataset
 
-Images = npt.NDArray[np.uint8]
 Build = Callable[[Shape, int], list[Layer]]
 DataDir = str | Path | None
-Prepare = Callable[["Dataset", int, DataDir], tuple[Images, npt.NDArray[Any]]]
+Prepare = Callable[["Dataset", int, DataDir], Examples]
 
 
 @dataclass(frozen=True)
@@ -65,10 +62,10 @@ class Recipe:
         As in `Sequential.fit`.
     prepare : callable, optional
         From the training set, a seed and the datasets' folder (None: as in `datasets.load`) to
-        images and labels, where more than the set itself is trained on.
+        `Examples`, where more than the set itself is trained on.
     distillation : Distillation, optional
-        Where a teacher's answers are learnt in place of the labels. The network must end in a
-        dense layer with softmax.
+        Where a teacher's answers to copies of the first epoch's examples are learnt in place of
+        the labels. The network must end in a dense layer with softmax.
     expected : str
         Accuracy and time that were measured.
     """
@@ -131,17 +128,19 @@ class Recipe:
         """
         if network is None:
             network = self.network_for(data, seed)
-        images, labels = (
-            (data.images, data.labels)
+        examples = (
+            Examples(data.images, data.labels)
             if self.prepare is None
             else self.prepare(data, seed, data_dir)
         )
         if self.distillation is not None:
-            images, labels = self.distillation.pool(images, labels, seed, n_threads)
+            examples = Examples(
+                *self.distillation.pool(examples.images, examples.targets, seed, n_threads)
+            )
         began = time.perf_counter()
         history = network.fit(
-            images,
-            labels,
+            examples.images,
+            examples.targets,
             epochs=self.epochs if epochs is None else epochs,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
@@ -151,7 +150,7 @@ class Recipe:
             augment=self.augment,
             ema=self.ema,
             validation_data=None if validation is None else (validation.images, validation.labels),
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, Renewal(examples)],
             seed=seed,
             n_threads=n_threads,
             resume=resume,
