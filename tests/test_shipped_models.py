@@ -18,6 +18,7 @@ LIMITS = {
     "mlp": 81_940,
     "mlp-large": 3_000_000,
     "cnn": 35_000,
+    "cnn-mnist": 35_000,
     "cnn-tiny": 2_000,
     "cnn-large": 400_000,
 }
