@@ -100,10 +100,6 @@ int mc_mlp_fits(const mc_net *net, const mc_train_spec *spec) {
     return net->ops[first].n_weights <= (size_t)1 << 18;
 }
 
-static int whole(int n, int unit) {
-    return (n + unit - 1) / unit * unit;
-}
-
 static void lay_out_parts(mc_mlp *m, const mc_net *net, mc_arena *arena) {
     const mc_op *op = &net->ops[m->first_op];
     const int unit = net->kernels->unit, units = m->stride / unit;
@@ -155,7 +151,7 @@ mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *a
         if (net->ops[i].n_out > most) most = net->ops[i].n_out;
     mc_mlp draft = {.first_op = first, .n_layers = net->n_ops - first};
     mc_mlp *m = mc_take(arena, 1, sizeof draft);
-    draft.stride = whole(net->ops[first].n_out, net->kernels->unit);
+    draft.stride = mc_whole(net->ops[first].n_out, net->kernels->unit);
     draft.bias = mc_take_floats(arena, (size_t)draft.stride);
     draft.start = mc_take_floats(arena, (size_t)draft.stride);
     if (spec->use_augment) draft.images = mc_take_floats(arena, MLP_AHEAD * batch * inputs);
@@ -213,7 +209,7 @@ static void split_units(mc_mlp *m, const mc_net *net, int threads) {
     }
     const int block = MLP_BLOCK_FLOATS / widest / 16 * 16;
     m->block = block < 16 ? 16 : block;
-    m->n_blocks = whole((int)net->n_inputs, m->block) / m->block;
+    m->n_blocks = mc_whole((int)net->n_inputs, m->block) / m->block;
 }
 
 /* Minibatch `task` of those that are changed ahead. */

@@ -6,18 +6,14 @@
  */
 #include "panels.h"
 
-static int whole(int n, int unit) {
-    return (n + unit - 1) / unit * unit;
-}
-
 /* Floats of n columns in panels of `rows` rows. */
 static size_t panel_floats(const mc_net *net, int n, size_t rows) {
-    return (size_t)whole(n, net->kernels->cols) * rows;
+    return (size_t)mc_whole(n, net->kernels->cols) * rows;
 }
 
 /* Columns of the panel that begins with column c of n, in whole vectors. */
 static int columns_at(const mc_kernels *k, int n, int c) {
-    const int left = whole(n - c, k->lane);
+    const int left = mc_whole(n - c, k->lane);
     return left < k->cols ? left : k->cols;
 }
 

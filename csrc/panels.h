@@ -4,6 +4,11 @@
 
 #include "ops.h"
 
+/* n rounded up to whole units. */
+static inline int mc_whole(int n, int unit) {
+    return (n + unit - 1) / unit * unit;
+}
+
 typedef struct {
     const mc_net *net;
     size_t batch;

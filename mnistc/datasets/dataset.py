@@ -13,7 +13,7 @@ from mnistc.errors import FormatError
 
 DIGITS = tuple("0123456789")
 
-__all__ = ["DIGITS", "Dataset", "StrokeSet", "held_out"]
+__all__ = ["DIGITS", "Dataset", "StrokeSet", "held_out", "ink_bytes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +108,13 @@ class StrokeSet:
     def images(self, pen_width: float | ArrayLike = _strokes.PEN_WIDTH) -> NDArray[np.uint8]:
         """Render the drawings: uint8 of shape (n, 28, 28), ink 255."""
         return np.rint(_strokes.rasterize_many(self.strokes, pen_width) * 255).astype(np.uint8)
+
+
+def ink_bytes(ink: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Images of 0 to 1 as 0 to 255; `ink` is overwritten."""
+    ink *= 255
+    ink += 0.5
+    return ink.astype(np.uint8)
 
 
 def held_out(

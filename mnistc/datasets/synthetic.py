@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistc import strokes as _strokes
-from mnistc.datasets.dataset import DIGITS, Dataset, StrokeSet
+from mnistc.datasets.dataset import DIGITS, Dataset, StrokeSet, ink_bytes
 from mnistc.datasets.skeletons import ASPECT, STYLES
 
 Floats = NDArray[np.float64]
@@ -82,10 +82,8 @@ def generate(
             drawn.points, drawn.stroke_offsets, drawn.drawing_offsets, pens
         )
         # The block is sorted by style; put its drawings back in their order and cut the rest.
-        ink *= 255
-        ink += 0.5
         stop = min(start + BLOCK, n)
-        images[start:stop] = ink.astype(np.uint8)[drawn.place[: stop - start]]
+        images[start:stop] = ink_bytes(ink)[drawn.place[: stop - start]]
         labels[start:stop] = drawn.labels[drawn.place[: stop - start]]
     return images, labels
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistc import strokes as _strokes
-from mnistc.datasets.dataset import StrokeSet
+from mnistc.datasets.dataset import StrokeSet, ink_bytes
 
 Floats = NDArray[np.float64]
 
@@ -54,9 +54,7 @@ class FlatStrokes:
     def images(self, pens: float | Floats) -> NDArray[np.uint8]:
         """Render them: uint8 of shape (n, 28, 28), ink 255; one pen for all, or (n,)."""
         ink = _strokes.rasterize_flat(self.points, self.stroke_offsets, self.drawing_offsets, pens)
-        ink *= 255
-        ink += 0.5
-        return ink.astype(np.uint8)
+        return ink_bytes(ink)
 
     def bent(self, rng: np.random.Generator, strength: float) -> FlatStrokes:
         """Each bent by two long waves, then slanted, turned and stretched; 1 is another hand's."""
