@@ -12,6 +12,7 @@ memory that holds them.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 TABLES = ("avx512", "avx2")
 MINIBATCH = 128
+FEW_UNITS = 32
 # Inputs and units; the first three are MNIST's first layers and the Keras CNN's last one.
 DENSE = [(784, 100), (784, 128), (1600, 10), (784, 1000), (1000, 500)]
 # Side and channels of the input, filters, kernel: Keras CNN, LeNet-5.
@@ -35,7 +37,7 @@ CONVOLUTIONS = [(28, 1, 32, 3), (13, 32, 64, 3), (28, 1, 6, 5), (12, 6, 16, 5)]
 
 @dataclass
 class Case:
-    """One measured call.
+    """One kernel, measured by calls that it is part of.
 
     Attributes
     ----------
@@ -44,29 +46,25 @@ class Case:
     shape : str
     flops, bytes_ : float
         Useful operations and the bytes that must move.
-    call : callable
-    less : callable or None
-        What the call does beside the kernel; its time is taken off.
+    calls : list of (int, callable)
+        The kernel's time is the sum of these calls' times, each times +1 or -1.
     """
 
     kernel: str
     shape: str
     flops: float
     bytes_: float
-    call: Callable[[], object]
-    less: Callable[[], object] | None = None
-    seconds: list[float] = field(default_factory=list)
-    less_seconds: list[float] = field(default_factory=list)
+    calls: list[tuple[int, Callable[[], object]]]
+    seconds: list[list[float]] = field(default_factory=list)
 
     def run(self) -> None:
-        self.seconds.append(clock(self.call))
-        if self.less is not None:
-            self.less_seconds.append(clock(self.less))
+        self.seconds.append([clock(call) for _, call in self.calls])
 
     @property
     def best(self) -> float:
         """Seconds of the kernel undisturbed, as the peak is measured."""
-        return min(self.seconds) - min(self.less_seconds, default=0.0)
+        least = [min(times) for times in zip(*self.seconds, strict=True)]
+        return sum(sign * time for (sign, _), time in zip(self.calls, least, strict=True))
 
 
 def clock(call: Callable[[], object]) -> float:
@@ -82,25 +80,39 @@ def noise(*shape: int) -> np.ndarray:
 
 
 def dense(rows: int, inputs: int, units: int) -> Iterator[Case]:
-    """Forward pass, weight gradient and input gradient of a dense layer."""
+    """Forward pass, weight gradient and input gradient of a dense layer.
+
+    A step also packs weights, clears and copies gradients, and takes the loss. So the weight
+    gradient's time is what a step costs beyond a forward pass, as far as it grows both with the
+    minibatch and with the inputs; the input gradient's is what a layer before costs, as far as it
+    grows with the minibatch (of few units it cannot be told from what else differs).
+    """
     from common import gradients_call
 
     from mnistc import Dense, Sequential
 
     shape = f"{rows} x {inputs} x {units}"
-    flops = 2.0 * rows * inputs * units
     bytes_ = 4.0 * (rows * inputs + inputs * units + rows * units)
     net, x = Sequential([Dense(units)], inputs, seed=0), noise(rows, inputs)
-
-    def forward() -> object:
-        return net.predict(x, 1)
-
-    yield Case("dense forward", shape, flops, bytes_, forward)
-    step = gradients_call(net, x)
-    yield Case("dense weight gradient", shape, flops, bytes_, step, forward)
-    # A layer of one input before it asks for the input gradient.
-    deep, thin = Sequential([Dense(inputs), Dense(units)], 1, seed=0), noise(rows, 1)
-    yield Case("dense input gradient", shape, flops, bytes_, gradients_call(deep, thin), step)
+    flops = 2.0 * rows * inputs * units
+    yield Case("dense forward", shape, flops, bytes_, [(1, lambda: net.predict(x, 1))])
+    weight_calls: list[tuple[int, Callable[[], object]]] = []
+    input_calls: list[tuple[int, Callable[[], object]]] = []
+    for sign, n in ((1, rows), (-1, 1)):
+        for side, i in ((sign, inputs), (-sign, 1)):
+            layer, given = Sequential([Dense(units)], i, seed=0), noise(n, i)
+            weight_calls.append((side, gradients_call(layer, given)))
+            weight_calls.append((-side, functools.partial(layer.predict, given, 1)))
+        # A layer of one input before it asks for the input gradient.
+        deep, thin = Sequential([Dense(inputs), Dense(units)], 1, seed=0), noise(n, 1)
+        layer, given = Sequential([Dense(units)], inputs, seed=0), noise(n, inputs)
+        input_calls.append((sign, gradients_call(deep, thin)))
+        input_calls.append((-sign, gradients_call(layer, given)))
+    weight_flops = 2.0 * (rows - 1) * (inputs - 1) * units  # those that count in the difference
+    input_flops = 2.0 * (rows - 1) * inputs * units
+    yield Case("dense weight gradient", shape, weight_flops, bytes_, weight_calls)
+    if units >= FEW_UNITS:
+        yield Case("dense input gradient", shape, input_flops, bytes_, input_calls)
 
 
 def convolution(side: int, channels: int, filters: int, size: int, n: int = 64) -> Iterator[Case]:
@@ -122,23 +134,16 @@ def convolution(side: int, channels: int, filters: int, size: int, n: int = 64) 
     def forward() -> object:
         return net.predict(x, 1)
 
-    yield Case("convolution forward", shape, flops, bytes_, forward)
+    yield Case("convolution forward", shape, flops, bytes_, [(1, forward)])
     if channels == 1:
-        yield Case(
-            "convolution backward", shape, flops / 4, bytes_, gradients_call(net, x), forward
-        )
+        calls = [(1, gradients_call(net, x)), (-1, forward)]
+        yield Case("convolution backward", shape, flops / 4, bytes_, calls)
         return
     before = Conv2D(channels, 1)
     deep, thin = Sequential([before, *layers], (side, side, 1), seed=0), noise(n, side, side, 1)
     # The layer before it is part of both, with its own gradient, which is left in.
-    yield Case(
-        "convolution backward",
-        shape,
-        2 * flops / 4,
-        2 * bytes_,
-        gradients_call(deep, thin),
-        lambda: deep.predict(thin, 1),
-    )
+    calls = [(1, gradients_call(deep, thin)), (-1, lambda: deep.predict(thin, 1))]
+    yield Case("convolution backward", shape, 2 * flops / 4, 2 * bytes_, calls)
 
 
 def cases() -> list[Case]:
@@ -170,7 +175,6 @@ def measure(rounds: int, peaks: dict[str, Any]) -> dict[str, Any]:
         for _, case in everything:
             if number == 2:
                 case.seconds.clear()  # the first two warm up
-                case.less_seconds.clear()
             case.run()
     rows = []
     for table, case in everything:
@@ -186,7 +190,7 @@ def measure(rounds: int, peaks: dict[str, Any]) -> dict[str, Any]:
                 "limit": limit,
                 "fraction": seconds / case.best,
                 "seconds": case.seconds,
-                "less_seconds": case.less_seconds,
+                "signs": [sign for sign, _ in case.calls],
             }
         )
     return {

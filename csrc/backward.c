@@ -52,13 +52,19 @@ void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back) {
         }
 }
 
-/* Copy columns c0 .. c0 + n_cols of rows first .. first + n into a zero-padded panel. */
-static void pack_columns(const float *dy, int stride, int c0, int n_cols, int cols, int n,
-                         float *panel) {
-    for (int p = 0; p < n; p++, dy += stride, panel += cols) {
-        for (int c = 0; c < n_cols; c++) panel[c] = dy[c0 + c];
-        for (int c = n_cols; c < cols; c++) panel[c] = 0.0f;
+/* n rows of n_cols columns for outer_panel, which reads whole panels: where they lie, or copied
+ * into a zero-padded one. */
+static const float *whole_columns(const mc_kernels *k, const float *dy, int n_cols, int n,
+                                  ptrdiff_t *stride, float *panel) {
+    const int cols = k->cols;
+    if (n_cols == cols) return dy;
+    float *row = panel;
+    for (int p = 0; p < n; p++, dy += *stride, row += cols) {
+        for (int c = 0; c < n_cols; c++) row[c] = dy[c];
+        for (int c = n_cols; c < cols; c++) row[c] = 0.0f;
     }
+    *stride = cols;
+    return panel;
 }
 
 void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const float *dy, int n,
@@ -70,9 +76,11 @@ void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const fl
     for (int done = 0; done < n; done += MC_DENSE_ROWS) {
         const int rows = n - done < MC_DENSE_ROWS ? n - done : MC_DENSE_ROWS;
         for (int i = 0; i < rows; i++) position[i] = (int32_t)((size_t)i * op->in_size);
-        pack_columns(dy + (size_t)done * (size_t)n_out, n_out, c0, n_cols, k->cols, rows, dy_panel);
+        ptrdiff_t stride = n_out;
+        const float *columns = whole_columns(k, dy + (size_t)done * (size_t)n_out + c0, n_cols,
+                                             rows, &stride, dy_panel);
         k->outer_panel(x + (size_t)done * op->in_size, position, rows, op->taps + first_tap,
-                       last_tap - first_tap, dy_panel,
+                       last_tap - first_tap, columns, stride,
                        dweight + (size_t)first_tap * (size_t)n_out + c0, n_out, n_cols);
     }
 }
@@ -109,12 +117,13 @@ static void conv_weight_dense(const mc_run *run, const mc_op *op, const mc_scrat
         for (int done = 0; done < n_positions; done += MC_DY_CHUNK) {
             const int n = n_positions - done < MC_DY_CHUNK ? n_positions - done : MC_DY_CHUNK;
             const float *panel = s->tile + (size_t)done * (size_t)k->cols;
+            ptrdiff_t stride = k->cols;
             if (!op->fused_pool) {
-                pack_columns(dy + (size_t)done * (size_t)op->n_out, op->n_out, c0, n_cols, k->cols,
-                             n, s->dy_panel);
-                panel = s->dy_panel;
+                stride = op->n_out;
+                panel = whole_columns(k, dy + (size_t)done * (size_t)op->n_out + c0, n_cols, n,
+                                      &stride, s->dy_panel);
             }
-            k->outer_panel(image, live.position + done, n, op->taps, op->n_taps, panel,
+            k->outer_panel(image, live.position + done, n, op->taps, op->n_taps, panel, stride,
                            dweight + c0, op->n_out, n_cols);
         }
     }

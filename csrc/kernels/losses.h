@@ -117,14 +117,15 @@ static double sigmoid_losses(float *z, size_t n, size_t width, const float *weig
 static double square_loss(mc_activation last, float *z, size_t width, const loss_target *target,
                           float scale, float *dy) {
     double sum = 0.0;
+    const double slope = 2.0 * scale / (double)width;
     activate(last, z, width, width);
     for (size_t j = 0; j < width; j++) {
         const double error = (double)z[j] - target_at(target, j);
-        sum += error * error / (double)width;
-        dy[j] = (float)(scale * 2.0 * error / (double)width);
+        sum += error * error;
+        dy[j] = (float)(slope * error);
     }
     deactivate(last, z, dy, width, width);
-    return sum;
+    return sum / (double)width;
 }
 
 static double loss_rows(mc_loss loss, mc_activation last, float smoothing, float *z, size_t n,

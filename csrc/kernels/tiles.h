@@ -136,8 +136,8 @@ static void dot_panel(const float *x, const int32_t *position, int n_positions, 
 
 /* The same over taps, summed over positions. */
 INLINE void outer_tile(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
-                       const float *dy, float *dw, ptrdiff_t dw_stride, int n_cols,
-                       const int vectors, const int rows) {
+                       const float *dy, ptrdiff_t dy_stride, float *dw, ptrdiff_t dw_stride,
+                       int n_cols, const int vectors, const int rows) {
     const float *row[TALL_ROWS];
     vf sum[TALL_ROWS][2];
     UNROLL
@@ -146,7 +146,7 @@ INLINE void outer_tile(const float *x, const int32_t *position, int n_positions,
         UNROLL
         for (int j = 0; j < vectors; j++) sum[i][j] = vzero();
     }
-    for (int p = 0; p < n_positions; p++, dy += PANEL_COLS) {
+    for (int p = 0; p < n_positions; p++, dy += dy_stride) {
         const ptrdiff_t at = position[p];
         vf d[2];
         UNROLL
@@ -164,11 +164,12 @@ INLINE void outer_tile(const float *x, const int32_t *position, int n_positions,
 
 /* Taps are dealt out evenly: nine of them make tiles of 5 and 4, not of 6 and 3. */
 static void outer_panel(const float *x, const int32_t *position, int n_positions,
-                        const int32_t *tap, int n_taps, const float *dy, float *dw,
-                        ptrdiff_t dw_stride, int n_cols) {
+                        const int32_t *tap, int n_taps, const float *dy, ptrdiff_t dy_stride,
+                        float *dw, ptrdiff_t dw_stride, int n_cols) {
 #ifdef HAVE_HALF
     if (n_cols <= VW / 2) {
-        half_outer_panel(x, position, n_positions, tap, n_taps, dy, dw, dw_stride, n_cols);
+        half_outer_panel(x, position, n_positions, tap, n_taps, dy, dy_stride, dw, dw_stride,
+                         n_cols);
         return;
     }
 #endif
@@ -176,11 +177,11 @@ static void outer_panel(const float *x, const int32_t *position, int n_positions
     for (int tiles = (n_taps + most - 1) / most; tiles > 0; tiles--) {
         const int rows = (n_taps + tiles - 1) / tiles;
         if (n_cols > VW)
-            STRIPS(outer_tile, TILE_ROWS, rows, x, position, n_positions, tap, dy, dw, dw_stride,
-                   n_cols, 2)
+            STRIPS(outer_tile, TILE_ROWS, rows, x, position, n_positions, tap, dy, dy_stride, dw,
+                   dw_stride, n_cols, 2)
         else
-            STRIPS(outer_tile, TALL_ROWS, rows, x, position, n_positions, tap, dy, dw, dw_stride,
-                   n_cols, 1)
+            STRIPS(outer_tile, TALL_ROWS, rows, x, position, n_positions, tap, dy, dy_stride, dw,
+                   dw_stride, n_cols, 1)
         tap += rows;
         dw += rows * dw_stride;
         n_taps -= rows;
