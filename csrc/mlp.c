@@ -223,28 +223,17 @@ static void change_images(void *context, int task, int thread) {
 }
 
 static void list_ink(const mlp_work *w, const mlp_group *g, const mlp_ink *ink) {
-    const mc_mlp *m = w->m;
-    const mc_kernels *k = w->net->kernels;
     const mc_train_data *data = w->data;
-    const size_t inputs = w->net->n_inputs, block = (size_t)m->block;
-    const int32_t stride = g->width;
-    int32_t *start = ink->start;
-    int count = 0;
+    const size_t inputs = w->net->n_inputs, blocks = (size_t)w->m->n_blocks;
+    const int is_uint8 = data->is_uint8 && !w->images;
+    const char *images = w->images ? (const char *)w->images : data->x;
+    int32_t count = 0;
     for (size_t i = 0; i < (size_t)w->n_next; i++) {
         const size_t at = (w->images ? i : (size_t)w->order[i]) * inputs;
-        const float *image = (w->images ? w->images : (const float *)data->x) + at;
-        const uint8_t *bytes = (const uint8_t *)data->x + at;
-        for (size_t p = 0; p < inputs; p += block) {
-            const size_t length = inputs - p < block ? inputs - p : block;
-            const int32_t row = (int32_t)p * stride;
-            *start++ = count;
-            if (data->is_uint8 && !w->images)
-                count += k->list_pixels(bytes + p, length, stride, row, ink->terms + count);
-            else
-                count += k->list_inputs(image + p, length, stride, row, ink->terms + count);
-        }
+        const char *x = images + at * (is_uint8 ? 1 : sizeof(float));
+        count = mc_list_ink(w->net->kernels, x, is_uint8, inputs, (size_t)w->m->block, g->width,
+                            count, ink->start + i * blocks, ink->terms);
     }
-    *start = count;
 }
 
 /* The images come in random order from far more memory than any cache holds: ask for those of the

@@ -124,6 +124,11 @@ static inline int mc_is_live(float x) {
 void mc_sparse_images(const mc_run *run, const mc_op *op, const float *x, int relu, int n,
                       float *y);
 
+/* The terms of an image's inputs that are not zero, block by block, from terms[count] on. start
+ * takes where each block's terms begin, and their end, which is returned. */
+int32_t mc_list_ink(const mc_kernels *k, const void *x, int is_uint8, size_t inputs, size_t block,
+                    int32_t stride, int32_t count, int32_t *start, mc_term *terms);
+
 /* The inked pixels of a slice of images, by image and by block of pixels. */
 typedef struct {
     int n_images;

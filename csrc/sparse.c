@@ -56,21 +56,23 @@ void mc_ink_lay_out(mc_ink *ink, const mc_op *op, int slice, mc_arena *arena) {
     ink->sums = mc_take_floats(arena, n * (size_t)op->row_stride);
 }
 
-void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const void *x, int is_uint8) {
-    const mc_kernels *k = net->kernels;
-    const size_t inputs = op->in_size;
-    const int32_t stride = op->row_stride;
-    int32_t *start = ink->start + (size_t)ink->n_images * ink_blocks(op);
-    for (size_t i = 0; i < inputs; i += MC_INK_BLOCK) {
-        const size_t left = inputs - i, n = left < MC_INK_BLOCK ? left : MC_INK_BLOCK;
+int32_t mc_list_ink(const mc_kernels *k, const void *x, int is_uint8, size_t inputs, size_t block,
+                    int32_t stride, int32_t count, int32_t *start, mc_term *terms) {
+    for (size_t i = 0; i < inputs; i += block) {
+        const size_t left = inputs - i, n = left < block ? left : block;
         const int32_t offset = (int32_t)i * stride;
-        mc_term *terms = ink->terms + ink->n_terms;
-        *start++ = ink->n_terms;
-        ink->n_terms += is_uint8 ? k->list_pixels((const uint8_t *)x + i, n, stride, offset, terms)
-                                 : k->list_inputs((const float *)x + i, n, stride, offset, terms);
+        *start++ = count;
+        count += is_uint8 ? k->list_pixels((const uint8_t *)x + i, n, stride, offset, terms + count)
+                          : k->list_inputs((const float *)x + i, n, stride, offset, terms + count);
     }
-    *start = ink->n_terms;
-    ink->n_images++;
+    *start = count;
+    return count;
+}
+
+void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const void *x, int is_uint8) {
+    int32_t *start = ink->start + (size_t)ink->n_images++ * ink_blocks(op);
+    ink->n_terms = mc_list_ink(net->kernels, x, is_uint8, op->in_size, MC_INK_BLOCK, op->row_stride,
+                               ink->n_terms, start, ink->terms);
 }
 
 /* Images come from far away: those of the next slice are asked for while this one is computed. */
