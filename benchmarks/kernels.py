@@ -189,7 +189,7 @@ def measure(rounds: int, peaks: dict[str, Any]) -> dict[str, Any]:
                 "gflops_per_second": case.flops / case.best / 1e9,
                 "limit": limit,
                 "fraction": seconds / case.best,
-                "seconds": case.seconds,
+                "seconds": [[round(t, 9) for t in times] for times in case.seconds],
                 "signs": [sign for sign, _ in case.calls],
             }
         )
@@ -208,7 +208,7 @@ def measure(rounds: int, peaks: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--rounds", type=int, default=151)
     parser.add_argument("--peak", default="", help="file of peak.py; measured anew unless told")
     parser.add_argument("--out", default="")
     options = parser.parse_args()

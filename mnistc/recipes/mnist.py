@@ -6,7 +6,6 @@ in benchmarks/accuracy.md.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 from mnistc.augment import Augment
@@ -31,15 +30,19 @@ MODERATE = Augment(
     rotation=10, scale=0.1, shift=1, shear=10, aspect=0.1, elastic_alpha=8, thickness=1
 )
 FASHION = Augment(shift=2, scale=0.05, erase=0.25)
-BENDING = replace(MODERATE, elastic_alpha=16)
+LARGE = Augment(
+    rotation=8, scale=0.1, shift=1.5, shear=6, aspect=0.06, elastic_alpha=16, thickness=0.3
+)
 SLIGHT = Augment(rotation=3, scale=0.03, shift=0.5)  # on top of a teacher's copies
 STRONG = Augment(
     rotation=8, scale=0.08, shift=1, shear=8, aspect=0.08, elastic_alpha=24, thickness=0.3
 )
 
 
-def _normalized(channels: int, padding: Literal["valid", "same"] = "valid") -> list[Layer]:
-    return [Conv2D(channels, 3, padding=padding), BatchNorm(activation="relu")]
+def _normalized(
+    channels: int, size: int = 3, padding: Literal["valid", "same"] = "valid"
+) -> list[Layer]:
+    return [Conv2D(channels, size, padding=padding), BatchNorm(activation="relu")]
 
 
 def small_mlp(input_shape: Shape, classes: int) -> list[Layer]:
@@ -80,12 +83,11 @@ def tiny_cnn(input_shape: Shape, classes: int) -> list[Layer]:
 
 
 def large_cnn(input_shape: Shape, classes: int) -> list[Layer]:
-    # No normalisation before a pooling: it would keep the two from being one pass.
     return [
-        Conv2D(32, 5, activation="relu"),
+        *_normalized(24, 5),
         MaxPool2D(2),
         *_normalized(64, padding="same"),
-        Conv2D(96, 3, padding="same", activation="relu"),
+        *_normalized(64, padding="same"),
         MaxPool2D(2),
         *_normalized(128),
         *_normalized(128),
@@ -152,16 +154,15 @@ RECIPES = [
     ),
     Recipe(
         name="cnn-large",
-        description="Five convolutions, three of them with batch normalisation, 338 thousand "
-        "weights.",
+        description="Five convolutions with batch normalisation, 279 thousand weights.",
         build=large_cnn,
-        epochs=72,
+        epochs=20,
         batch_size=128,
         optimizer=AdamW(0.003, weight_decay=0.02),
         schedule=OneCycle(),
-        augment=BENDING,
+        augment=LARGE,
         ema=0.998,
-        expected="int8: MNIST ? %; 45 minutes on one core",
+        expected="int8: MNIST 99.66 %, mean of seeds 0, 1 (99.60, 99.71); 25 minutes on one core",
     ),
     Recipe(
         name="fashion",
