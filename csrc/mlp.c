@@ -397,7 +397,7 @@ static void leave(const mc_mlp *m, mc_net *net, mc_train_result *result) {
     mc_net_touch(net);
 }
 
-/* What `leave` and `enter` would do to the rows; between minibatches, when no step is pending. */
+/* What `leave` and `enter` would do to the rows; between minibatches. */
 static void fold_scale(mc_mlp *m, const mc_net *net) {
     if (m->scale == 1.0) return;
     const float scale = (float)m->scale;
@@ -413,16 +413,21 @@ static void fold_scale(mc_mlp *m, const mc_net *net) {
 /* The last minibatch's update with the next one's forward pass. */
 static void run_minibatch(mlp_work *w, int n_next) {
     mc_mlp *m = w->m;
-    const double scale = m->scale;
+    double scale = m->scale;
     w->n_next = n_next;
     w->keep = 1.0f - w->rate * w->step->t->spec.weight_decay;
-    if (w->n_last && w->keep != 1.0f) m->scale *= w->keep;
+    if (w->n_last && w->keep != 1.0f) {
+        m->scale *= w->keep;
+        if (fabs(m->scale) < 1.0 / MLP_RESCALE || fabs(m->scale) > MLP_RESCALE) {
+            fold_scale(m, w->net); /* before the step, which is divided by it */
+            scale = 1.0;
+        }
+    }
     mc_parallel_own(m->n_groups, turn_minibatch, w);
     if (w->n_last && m->groups[0].rest.result.finite)
         w->steps++;
     else
         m->scale = scale; /* there was no update */
-    if (m->scale < 1.0 / MLP_RESCALE || m->scale > MLP_RESCALE) fold_scale(m, w->net);
     w->n_last = n_next;
     w->turn = !w->turn;
 }

@@ -227,7 +227,7 @@ int mc_cpu_count(void) {
     cpu_set_t set;
     if (!sched_getaffinity(0, sizeof set, &set)) {
         const int n = CPU_COUNT(&set);
-        if (n > 0) return n;
+        if (n > 0) return n > MC_MAX_THREADS ? MC_MAX_THREADS : n;
     }
 #endif
     const long n = sysconf(_SC_NPROCESSORS_ONLN);

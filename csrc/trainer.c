@@ -32,7 +32,9 @@ static mc_status check_loss(const mc_net *net, const mc_train_spec *spec, int *r
         return own && (activation == MC_SIGMOID || activation == MC_LINEAR) ? MC_OK
                                                                             : MC_BAD_ARGUMENT;
     case MC_MEAN_SQUARED_ERROR:
-        return own ? MC_OK : MC_BAD_ARGUMENT;
+        return own && (activation != MC_SOFTMAX || last->out.height * last->out.width == 1)
+                   ? MC_OK
+                   : MC_BAD_ARGUMENT;
     }
     return MC_BAD_ARGUMENT;
 }
@@ -44,7 +46,7 @@ static int in_range(float value, float low, float high) {
 static mc_status check_spec(const mc_train_spec *s) {
     const int good =
         s->batch_size >= 1 && s->batch_size <= 1 << 20 &&
-        in_range(s->label_smoothing, 0.0f, 0.999f) && in_range(s->momentum, 0.0f, 0.999999f) &&
+        in_range(s->label_smoothing, 0.0f, 0.9999999f) && in_range(s->momentum, 0.0f, 0.999999f) &&
         in_range(s->beta_1, 0.0f, 0.999999f) && in_range(s->beta_2, 0.0f, 0.9999999f) &&
         in_range(s->epsilon, 0.0f, 1.0f) && in_range(s->weight_decay, 0.0f, 1e6f) &&
         in_range(s->clip_norm, 0.0f, 1e30f) && in_range(s->ema_decay, 0.0f, 0.9999999f) &&

@@ -95,6 +95,8 @@ def check_pixels(x: Array, name: str = "x", *, check_range: bool = True) -> None
         least, most = part.min(), part.max()  # NaN if there is one
         if not np.isfinite(least) or not np.isfinite(most):
             raise ValueError(f"{name} holds NaN or infinite values")
+        if max(-least, most) > np.finfo(np.float32).max:
+            raise ValueError(f"{name} holds values too large for float32")
         low, high = min(low, least), max(high, most)
     if check_range and not (low >= -1e-6 and high <= 1 + 1e-6):
         advice = ": divide by 255, or pass uint8" if low >= 0 and high <= 255 else ""

@@ -149,7 +149,8 @@ class Checkpoint(Callback):
     def on_train_begin(self, run: Run) -> None:
         from mnistc.checkpoint import fingerprint
 
-        self._fingerprint = fingerprint(run.plan, run.model)
+        # Examples may have been renewed for the epoch that a resumed training goes on with.
+        self._fingerprint = run.fingerprint or fingerprint(run.plan, run.model)
         self._saved = time.monotonic()
 
     def on_chunk_end(self, run: Run) -> None:

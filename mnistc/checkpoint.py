@@ -51,7 +51,12 @@ def fingerprint(plan: Plan, model: Any) -> dict[str, Any]:
     }
     if plan.schedule.name not in ("constant", "step"):  # these do not depend on the end
         values["epochs"] = plan.epochs
-    return dict(json.loads(json.dumps(values)))
+    return dict(json.loads(json.dumps(values, default=_plain)))
+
+
+def _plain(value: Any) -> Any:
+    """NumPy numbers, as JSON knows them."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _hash(*arrays: npt.NDArray[Any]) -> int:
@@ -83,7 +88,8 @@ def write_checkpoint(path: Path, run: Run, identity: dict[str, Any]) -> None:
             "history": run.history.epochs,
             "trainer": trainer,
             "callbacks": callbacks,
-        }
+        },
+        default=_plain,
     )
     arrays["json"] = np.frombuffer(text.encode(), dtype=np.uint8)
     file = io.BytesIO()
@@ -109,6 +115,7 @@ def resume(path: str | os.PathLike[str], run: Run) -> None:
             raise FormatError(f"{path}: checkpoint version {meta['version']!r}, wanted {_VERSION}")
         _compare(meta["fingerprint"], fingerprint(run.plan, run.model), path)
         network = run.model.core
+        run.fingerprint = meta["fingerprint"]
         for name, view in (("parameters", network.parameters), ("state", network.state)):
             if arrays[name].shape != view.shape or arrays[name].dtype != view.dtype:
                 raise FormatError(f"{path}: {name} has shape {arrays[name].shape}")

@@ -135,7 +135,7 @@ class Sequential:
         try:
             for name in self._weights:
                 self._weights[name] = np.asarray(values[name])
-        except ValueError:
+        except (ValueError, TypeError):
             for name, view in before.items():
                 self._weights[name][...] = view
             raise
@@ -208,6 +208,8 @@ class Sequential:
         sample_weight: npt.ArrayLike | None = None,
         loss: str | None = None,
         n_threads: int = 0,
+        *,
+        check_range: bool = True,
     ) -> dict[str, float]:
         """Mean loss and share of images whose largest output is their class.
 
@@ -218,13 +220,15 @@ class Sequential:
         loss : str, optional
             That of the last training unless told.
         n_threads : int
+        check_range : bool
+            As for `fit`.
 
         Returns
         -------
         dict with "loss" and "accuracy"
         """
         name = self.loss if loss is None else check_loss(loss, self.last_activation)
-        flat = as_images(x, self.input_shape)
+        flat = as_images(x, self.input_shape, check_range=check_range)
         targets = as_targets(y, len(flat), self.classes, name)
         weight = as_sample_weight(sample_weight, None, targets, self.classes)
         return self.score_arrays(flat, targets, weight, name, n_threads)
@@ -363,9 +367,11 @@ class Sequential:
         if validation_data is not None:
             if split:
                 raise ValueError("validation_split must be 0 where validation_data is given")
-            validation = self._check_validation(validation_data, name)
+            validation = self._check_validation(validation_data, name, check_range)
         elif split:
             data, validation = _split(data, split)
+            if not all(part[2] is None or part[2].any() for part in (data, validation)):
+                raise ValueError("sample_weight is 0 for a whole part of validation_split")
         else:
             validation = None
         plan = Plan(
@@ -390,11 +396,11 @@ class Sequential:
         return self._train(plan, check_callbacks(callbacks), resume, verbose)
 
     def _check_validation(
-        self, data: tuple[npt.ArrayLike, ...], loss: str
+        self, data: tuple[npt.ArrayLike, ...], loss: str, check_range: bool
     ) -> tuple[Array, Array, F32 | None]:
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise TypeError("validation_data must be (x, y) or (x, y, sample_weight)")
-        flat = as_images(data[0], self.input_shape, "validation_data[0]")
+        flat = as_images(data[0], self.input_shape, "validation_data[0]", check_range=check_range)
         targets = as_targets(data[1], len(flat), self.classes, loss, "validation_data[1]")
         given = data[2] if len(data) == 3 else None
         return flat, targets, as_sample_weight(given, None, targets, self.classes)
@@ -402,14 +408,14 @@ class Sequential:
     def _train(
         self, plan: Plan, callbacks: list[Callback], resume: PathLike | None, verbose: int
     ) -> History:
-        self.loss = plan.loss
-        for stale in ("metrics", "training", "test_vectors"):
-            self.metadata.pop(stale, None)
         run = Run(self, plan, plan.trainer(self.core), callbacks, epoch=plan.initial_epoch)
         if resume is not None:
             from mnistc import checkpoint
 
             checkpoint.resume(resume, run)
+        self.loss = plan.loss
+        for stale in ("metrics", "training", "test_vectors"):
+            self.metadata.pop(stale, None)
         train(run, Progress(int(verbose)))
         return run.history
 

@@ -160,7 +160,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _train(self, X: Array, targets: Array, epochs: int, initial: int) -> None:
         from mnistc.callbacks import EarlyStopping
 
-        stop = EarlyStopping("val_loss", self.patience) if self.validation_fraction else None
+        stop = None
+        if self.validation_fraction:  # of rows in random order: they may come class by class
+            stop = EarlyStopping("val_loss", self.patience)
+            order = np.random.default_rng(self.network_.seed).permutation(len(X))
+            X, targets = X[order], targets[order]
         self.history_ = self.network_.fit(
             self._scale(X),
             targets,

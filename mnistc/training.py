@@ -11,9 +11,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -125,6 +125,7 @@ class Run:
     seconds: float = 0.0  # spent on this epoch
     stop: bool = False
     resumed: bool = False
+    fingerprint: dict[str, Any] | None = None  # that of the checkpoint begun from
     learning_rates: npt.NDArray[np.float32] = field(
         default_factory=lambda: np.zeros(0, dtype=np.float32)
     )
@@ -225,8 +226,9 @@ def train(run: Run, progress: Progress) -> None:
             raise
         finally:
             run.restore(run.snapshot())  # the averaged weights stay
-            for callback in run.callbacks:
-                callback.on_train_end(run)
+            with ExitStack() as ends:  # all of them, whatever one raises
+                for callback in reversed(run.callbacks):
+                    ends.callback(callback.on_train_end, run)
 
 
 def _train_epoch(run: Run, progress: Progress, interrupt: Interrupt) -> None:
@@ -238,16 +240,13 @@ def _train_epoch(run: Run, progress: Progress, interrupt: Interrupt) -> None:
     for finite in _chunks(run):
         run.seconds = time.perf_counter() - started
         if not finite:
-            run.restore(good)
-            run.forget_averages()
-            raise ValueError(
-                f"the loss is not finite in epoch {run.epoch + 1}: learning_rate "
-                f"{plan.optimizer.learning_rate:g} may be too high"
-            )
+            _diverged(run, good)
         progress.update(run)
         for callback in run.callbacks:
             callback.on_chunk_end(run)
         interrupt.check()
+    if not np.isfinite(run.model.core.parameters).all():  # a rectifier may hide it from the loss
+        _diverged(run, good)
     logs = {
         "epoch": run.epoch + 1,
         "loss": run.loss_sum / len(plan.x),
@@ -265,8 +264,18 @@ def _train_epoch(run: Run, progress: Progress, interrupt: Interrupt) -> None:
     progress.end(run, logs)
     for callback in run.callbacks:
         callback.on_epoch_end(run, logs)
-    run.history.epochs[-1].update(logs)
+        run.history.epochs[-1].update(logs)  # a checkpoint, which comes last, saves it
     interrupt.check()
+
+
+def _diverged(run: Run, good: Snapshot) -> NoReturn:
+    """Leave the network with the weights of the last good epoch."""
+    run.restore(good)
+    run.forget_averages()
+    raise ValueError(
+        f"the loss is not finite in epoch {run.epoch + 1}: learning_rate "
+        f"{run.plan.optimizer.learning_rate:g} may be too high"
+    )
 
 
 def _finish_epoch(run: Run, logs: dict[str, float]) -> None:

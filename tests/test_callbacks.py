@@ -261,3 +261,19 @@ def test_functions_as_callbacks():
     history = train(network(), callbacks=[LambdaCallback(look)])
     assert seen == history["loss"]
     assert len(seen) == 2
+
+
+def test_figures_and_settings_may_be_numpys(tmp_path):
+    """A checkpoint holds what other callbacks added, and settings of any kind of number."""
+
+    class Adds(Callback):
+        def on_epoch_end(self, run, logs):
+            logs["extra"] = np.float32(0.5)
+
+    path = tmp_path / "run.npz"
+    x, y = bars()
+    net = Sequential([Dropout(np.float32(0.5)), Dense(10, "softmax")], (10, 10, 1), 0)
+    net.fit(x, y, verbose=0, callbacks=[Checkpoint(path), Adds()])
+    again = Sequential([Dropout(np.float32(0.5)), Dense(10, "softmax")], (10, 10, 1), 0)
+    history = again.fit(x, y, epochs=2, verbose=0, callbacks=[Adds()], resume=path)
+    assert history["extra"] == [0.5, 0.5]

@@ -36,6 +36,11 @@ AUGMENT = {"rotation": 10.0, "shift": 1.0, "elastic_alpha": 20.0, "noise": 0.1, 
 TRAININGS = {
     "original": ([Dense(100, "sigmoid"), Dense(30, "sigmoid"), Dense(10, "sigmoid")],
                  {"batch_size": 10, "optimizer": SGD(0.5, weight_decay=1e-4)}),
+    # Rows that threads cut into other whole and half vectors than one thread does.
+    "uneven": ([Dense(150, "sigmoid"), Dense(10, "sigmoid")],
+               {"batch_size": 32, "optimizer": SGD(0.5)}),
+    "long": ([Dense(200, "relu"), Dense(10, "softmax")],
+             {"batch_size": 32, "optimizer": SGD(0.05)}),
     "momentum": ([Dense(70, "relu"), Dense(10, "softmax")],
                  {"batch_size": 32, "optimizer": SGD(0.05, 0.9, nesterov=True)}),
     "keras-cnn": (KERAS_CNN, {"batch_size": 64, "optimizer": Adam(0.001)}),

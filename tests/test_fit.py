@@ -309,3 +309,77 @@ def test_a_network_in_use_is_refused_to_other_threads():
     trainer.join()
     assert refused
     assert np.isfinite(net.predict(x[:1])).all()
+
+
+@pytest.mark.parametrize(("rate", "decay"), [(0.5, 2.0), (0.1, 10.0), (0.1, 9.9999), (0.1, 15.0)])
+def test_decay_that_leaves_nothing_of_the_weights(rate, decay):
+    x, y = bars()
+    descent, general = network(), network()
+    options = {"epochs": 1, "batch_size": 32, "verbose": 0}
+    descent.fit(x, y, optimizer=SGD(rate, weight_decay=decay), **options)
+    general.fit(x, y, optimizer=SGD(rate, weight_decay=decay, clip_norm=1e6), **options)
+    for name, array in general.weights.items():
+        np.testing.assert_allclose(descent.weights[name], array, atol=1e-5, err_msg=name)
+
+
+def test_weights_are_finite_after_a_training_that_diverged():
+    x, y = bars()
+    net = network()
+    before = net.weights["dense.weight"].copy()
+    net.weights["dense.bias"][0] = np.nan  # a rectifier hides it from the loss
+    with pytest.raises(ValueError, match="not finite in epoch 1"):
+        net.fit(x, y, epochs=2, verbose=0)
+    assert np.array_equal(net.weights["dense.weight"], before)
+
+
+def test_features_of_any_range_can_be_validated():
+    x, y = bars()
+    net = network()
+    data = x / 25 - 3
+    history = net.fit(data, y, check_range=False, validation_data=(data, y), verbose=0)
+    assert history["val_loss"][-1] == net.evaluate(data, y, check_range=False)["loss"]
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        net.evaluate(data, y)
+    with pytest.raises(ValueError, match="too large for float32"):
+        net.predict(np.full((1, 10, 10, 1), 1e300), check_range=False)
+
+
+def test_weights_of_a_split_that_are_all_zero():
+    weight = np.r_[np.ones(320), np.zeros(80)]
+    with pytest.raises(ValueError, match="0 for a whole part of validation_split"):
+        fitted(sample_weight=weight, validation_split=0.2)
+
+
+def test_every_callback_is_told_of_the_end():
+    ended = []
+
+    class Failing(callbacks.Callback):
+        def on_train_end(self, run):
+            raise OSError("full")
+
+    class Last(callbacks.Callback):
+        def on_train_end(self, run):
+            ended.append(run.epoch)
+
+    with pytest.raises(OSError, match="full"):
+        fitted(callbacks=[Failing(), Last()])
+    assert ended == [3]
+
+
+def test_a_missing_checkpoint_loses_nothing(tmp_path):
+    x, y = bars()
+    net = network()
+    net.metadata["metrics"] = {"accuracy": 1.0}
+    with pytest.raises(FileNotFoundError):
+        net.fit(x, y, resume=tmp_path / "none.npz", verbose=0)
+    assert net.metadata["metrics"] == {"accuracy": 1.0}
+
+
+def test_weights_are_assigned_all_or_none():
+    net = network()
+    before = net.weights["dense.bias"].copy()
+    values = {name: array + 1 for name, array in net.weights.items()}
+    values["dense_1.bias"] = object()
+    with pytest.raises(TypeError):
+        net.weights = values
+    assert np.array_equal(net.weights["dense.bias"], before)

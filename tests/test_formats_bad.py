@@ -526,3 +526,8 @@ def test_messages_are_cut_to_size():
     assert untrusted.short(10**5000) == "a huge integer"
     assert untrusted.short([0] * 100) == "a list of 100 values"
     assert untrusted.short("\n\x1b\u2028") == r"'\n\x1b\u2028'"
+
+
+def test_doubled_key_among_many_is_found_at_once(monkeypatch):
+    keys = ",".join(f'"a{i}":0' for i in range(60_000))
+    assert "the key 'a59999' is given twice" in refused(f'{{{keys},"a59999":0}}'.encode())

@@ -16,7 +16,7 @@ from sample_models import images, models, pooled_cnn, random_model, small_cnn, s
 from mnistc import formats, reference
 from mnistc.errors import MissingExtraError
 from mnistc.formats import FORMATS, FormatError, export, load_any, shipped_names, write_model
-from mnistc.layers import Conv2D, Flatten, GlobalAveragePool2D
+from mnistc.layers import Conv2D, Dense, Flatten, GlobalAveragePool2D, MaxPool2D
 
 FIXTURE = [HealthCheck.function_scoped_fixture]
 
@@ -273,3 +273,37 @@ def test_safetensors_of_others(tmp_path):
         load_any(tmp_path / "m")
     with pytest.raises(FileNotFoundError):
         load_any(Path(tmp_path) / "none.safetensors")
+
+
+@pytest.mark.parametrize("name", ["npz", "safetensors"])
+def test_what_is_written_can_be_read(tmp_path, name):
+    if name == "safetensors":
+        pytest.importorskip("safetensors")
+    model = small_mlp()
+    export(model, name, tmp_path / "half", "float16")
+    half = load_any(tmp_path / "half")
+    formats.verify(half, lambda x: reference.predict(half, x))  # vectors of the rounded weights
+    model.metrics = {"accuracy": np.float32(0.5)}
+    export(model, name, tmp_path / "numpy")
+    assert load_any(tmp_path / "numpy").metrics == {"accuracy": 0.5}
+    model.name = "two\nlines"
+    with pytest.raises(ValueError):
+        export(model, name, tmp_path / "bad")
+    assert not (tmp_path / "bad").exists()
+
+
+def test_damaged_compression_is_named(tmp_path):
+    content = bytearray(rezipped(tmp_path).read_bytes())
+    content[60:80] = bytes(byte ^ 255 for byte in content[60:80])
+    (tmp_path / "m.npz").write_bytes(content)
+    with pytest.raises(FormatError, match="not a readable"):
+        load_any(tmp_path / "m.npz")
+
+
+@pytest.mark.parametrize("name", ["probabilities", "image", "output"])
+def test_onnx_of_layers_with_the_names_of_its_values(tmp_path, name):
+    layers = [MaxPool2D(2, name=name), Flatten(), Dense(3, "softmax")]
+    model = random_model(layers, (4, 4, 1))
+    x = images(model, 3)
+    got = in_onnxruntime(model, x, tmp_path / "m.onnx")
+    np.testing.assert_allclose(got, reference.predict(model, x), atol=1e-5)

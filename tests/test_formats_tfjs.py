@@ -264,11 +264,11 @@ def test_relu_and_softmax_layers(tmp_path):
 
     def change(document):
         layers = layers_of(document)
-        layers[2] = {"class_name": "ReLU", "config": {"name": "r", "max_value": None}}
-        layers[4] = {"class_name": "Softmax", "config": {"name": "s", "axis": -1}}
+        layers[3] = {"class_name": "ReLU", "config": {"name": "r", "max_value": None}}
+        layers[5] = {"class_name": "Softmax", "config": {"name": "s", "axis": -1}}
 
     edit(tmp_path, change)
-    assert [layer.activation_name for layer in load_any(tmp_path).layers] == [
+    assert [layer.activation_name for layer in load_any(tmp_path).layers[1:]] == [
         "linear",
         "relu",
         "linear",
@@ -474,4 +474,12 @@ def test_random_edits(tmp_path, data):
 def test_activations_have_the_same_names(tmp_path):
     for name in ACTIVATIONS:
         written(random_model([Dense(3, name)], (1, 1, 4)), tmp_path / name)
-        assert load_any(tmp_path / name).layers[0].activation == name
+        assert load_any(tmp_path / name).layers[-1].activation == name
+
+
+@pytest.mark.parametrize("layers", [[Conv2D(3, 5), Dense(4, "softmax")], [Conv2D(4, 5)]])
+def test_one_pixel_becomes_a_vector(tmp_path, layers):
+    """Keras' Dense works on the last axis of an image, and a result is a vector."""
+    document = written(random_model(layers, (5, 5, 2)), tmp_path)
+    kinds = [layer["class_name"] for layer in layers_of(document)]
+    assert kinds.index("Flatten") == 2

@@ -80,17 +80,21 @@ def test_a_resumed_training_renews_from_where_it_was(tmp_path):
     recipe = dataclasses.replace(recipes.get("quick"), prepare=shifted)
     whole = recipe.train(data, verbose=0).network
 
-    class StopAfterTwo(Callback):
+    class Stop(Callback):
         def on_epoch_end(self, run, logs):
-            run.stop = run.epoch == 2
+            run.stop = True
 
-    recipe.train(data, callbacks=[StopAfterTwo(), Checkpoint(path)], verbose=0)
-    with np.load(path) as file:
-        arrays = dict(file)
-    state = json.loads(arrays["json"].tobytes())
-    state["stop"] = False  # as if it had been killed
-    arrays["json"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
-    np.savez(path, **arrays)
+    def train_an_epoch(resume):
+        recipe.train(data, callbacks=[Stop(), Checkpoint(path)], resume=resume, verbose=0)
+        with np.load(path) as file:
+            arrays = dict(file)
+        state = json.loads(arrays["json"].tobytes())
+        state["stop"] = False  # as if it had been killed
+        arrays["json"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+        np.savez(path, **arrays)
+
+    train_an_epoch(None)
+    train_an_epoch(path)
     resumed = recipe.train(data, resume=path, verbose=0).network
     assert shifted.last.epochs[0] == 2
     assert resumed.core.parameters.tobytes() == whole.core.parameters.tobytes()

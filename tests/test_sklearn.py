@@ -85,3 +85,10 @@ def test_early_stopping(digits):
         epochs=200, validation_fraction=0.2, patience=2, learning_rate=0.02, random_state=0
     ).fit(X, y)
     assert model.n_iter_ < 200
+
+
+def test_validation_of_sorted_rows(digits):
+    X, y = digits[0][:600], digits[1][:600]
+    order = np.argsort(y, kind="stable")
+    model = NetworkClassifier(epochs=10, validation_fraction=0.2, patience=9, random_state=0)
+    assert model.fit(X[order], y[order]).score(digits[0][600:], digits[1][600:]) > 0.75

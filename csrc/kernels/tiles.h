@@ -248,6 +248,12 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
         sum += vectors * VW;
         length -= vectors * VW;
     }
+#ifdef HAVE_HALF
+    if (length == VW / 2) { /* in the order of a whole vector's lanes, wherever rows are cut */
+        half_row_sum(rows, terms, n, sum, length);
+        return;
+    }
+#endif
     if (length && has_vector)
         row_sum_tail(rows, terms, n, sum, length);
     else
@@ -438,6 +444,12 @@ static void row_spread(const float *row, const mc_term *terms, int n, float *sum
         sums += vectors * VW;
         length -= vectors * VW;
     }
+#ifdef HAVE_HALF
+    if (length == VW / 2) {
+        half_row_spread(row, terms, n, sums, length);
+        return;
+    }
+#endif
     for (int i = 0; i < n; i++)
         for (int j = 0; j < length; j++) sums[terms[i].offset + j] += terms[i].value * row[j];
 }

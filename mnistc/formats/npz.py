@@ -6,8 +6,8 @@ The text lies in the array ``mnistc``; anyone who only wants the weights can lea
 from __future__ import annotations
 
 import io
-import json
 import math
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from mnistc.errors import FormatError
 from mnistc.formats.files import PathLike, read_capped, write_atomic
 from mnistc.formats.model_file import ModelFile
 from mnistc.formats.reader import model_from_arrays
-from mnistc.formats.tensors import MAX_PARAMETERS, stored_float
+from mnistc.formats.tensors import MAX_PARAMETERS
 from mnistc.formats.untrusted import F32, short
-from mnistc.formats.writer import document_of
+from mnistc.formats.writer import format_arrays
 
 KEY = "mnistc"
 MAX_MEMBERS = 1024
@@ -29,14 +29,10 @@ MAX_HEADER = 10_000
 
 def write_npz(path: PathLike, model: ModelFile, quantize: str | None = None) -> None:
     """Write `model` as an uncompressed ``.npz``; kernels are float16 if `quantize` says so."""
-    model = model.folded()
-    arrays: dict[str, Any] = {
-        key: stored_float(array, quantize, key) for key, array in model.weights.items()
-    }
-    text = json.dumps(document_of(model), ensure_ascii=True, allow_nan=False)
-    arrays[KEY] = np.frombuffer(text.encode(), np.uint8)
+    arrays, text = format_arrays(model, quantize)
+    members: dict[str, Any] = {**arrays, KEY: np.frombuffer(text.encode(), np.uint8)}
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **members)
     write_atomic(path, buffer.getvalue())
 
 
@@ -52,13 +48,15 @@ def read_npz(path: PathLike) -> ModelFile:
     """
     source = Path(path).name
     try:
-        with zipfile.ZipFile(io.BytesIO(read_capped(path))) as archive:
+        data = io.BytesIO(read_capped(path))
+        with warnings.catch_warnings(), zipfile.ZipFile(data) as archive:
+            warnings.simplefilter("ignore")
             arrays = _read_members(archive)
     except FormatError as error:
         raise FormatError(f"{source}: {error}") from None
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile, its codecs and NumPy's headers raise all kinds
         raise FormatError(f"{source}: not a readable .npz: {short(str(error))}") from None
     text = arrays.pop(KEY, None)
     if text is None or text.dtype != np.uint8:

@@ -83,7 +83,7 @@ class _Graph:
 
         for layer in self.model.layers:
             self._add_layer(layer)
-        self._to("flat", "output")
+        self._to("flat", "/output")
         self._add("Identity", "probabilities")
         shape: list[str | int | None] = ["n", *self.model.input_shape]
         image = helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)
@@ -140,9 +140,11 @@ class _Graph:
             self._add_convolution(layer)
         elif isinstance(layer, MaxPool2D):
             side, stride = layer.pool_size, layer.strides or layer.pool_size
-            self._add("MaxPool", name, kernel_shape=[side, side], strides=[stride, stride])
+            self._add(
+                "MaxPool", f"{name}/pool", kernel_shape=[side, side], strides=[stride, stride]
+            )
         elif isinstance(layer, GlobalAveragePool2D):
-            self._add("GlobalAveragePool", name)
+            self._add("GlobalAveragePool", f"{name}/pool")
         elif isinstance(layer, BatchNorm):
             self._add_batch_norm(layer)
         self._add_activation(layer)

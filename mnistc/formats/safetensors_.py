@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from mnistc.errors import FormatError, MissingExtraError
 from mnistc.formats.files import PathLike, read_capped, write_atomic
 from mnistc.formats.model_file import ModelFile
 from mnistc.formats.reader import model_from_arrays
-from mnistc.formats.tensors import stored_float
 from mnistc.formats.untrusted import F32, short
-from mnistc.formats.writer import document_of
+from mnistc.formats.writer import format_arrays
 
 KEY = "mnistc"
 
@@ -28,9 +26,7 @@ def write_safetensors(path: PathLike, model: ModelFile, quantize: str | None = N
         from safetensors.numpy import save
     except ImportError:
         raise MissingExtraError("safetensors", "safetensors") from None
-    model = model.folded()
-    arrays = {key: stored_float(array, quantize, key) for key, array in model.weights.items()}
-    text = json.dumps(document_of(model), ensure_ascii=True, allow_nan=False)
+    arrays, text = format_arrays(model, quantize)
     write_atomic(path, save(arrays, {KEY: text}))
 
 

@@ -66,9 +66,9 @@ def _document(model: ModelFile, quantize: str | None) -> tuple[Config, list[Conf
     for layer in model.layers:
         if flat and isinstance(layer, (Conv2D, DepthwiseConv2D, MaxPool2D, GlobalAveragePool2D)):
             raise ValueError(f"tfjs cannot hold {layer.type} after a layer that gives a vector")
-        flat = flat or isinstance(layer, (Dense, Flatten, GlobalAveragePool2D))
-        if isinstance(layer, Dense) and shape[:2] != (1, 1):  # ours flattens by itself
+        if isinstance(layer, Dense) and not flat:  # ours flattens by itself
             layers.append(_entry("Flatten", f"{layer_name(layer)}_input"))
+        flat = flat or isinstance(layer, (Dense, Flatten, GlobalAveragePool2D))
         layers += _entries(layer)
         for role in [*layer.weight_shapes(shape), *layer.state_shapes(shape)]:
             array = model.weights[f"{layer_name(layer)}.{role}"]
@@ -85,6 +85,8 @@ def _document(model: ModelFile, quantize: str | None) -> tuple[Config, list[Conf
             manifest.append(entry)
             parts.append(stored.tobytes())
         shape = layer.output_shape(shape)
+    if not flat:
+        layers.append(_entry("Flatten", "output"))
     topology = {
         "class_name": "Sequential",
         "config": {"name": _keras_name(model.name), "layers": layers},

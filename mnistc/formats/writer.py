@@ -14,8 +14,15 @@ from mnistc.formats import vectors
 from mnistc.formats.calibrate import calibrate
 from mnistc.formats.files import PathLike, write_atomic
 from mnistc.formats.model_file import ModelFile
-from mnistc.formats.reader import FORMAT, VERSION, parse_model
-from mnistc.formats.tensors import ENCODINGS, QUANTIZED, decode_tensor, dtype_for, encode_tensor
+from mnistc.formats.reader import FORMAT, VERSION, model_from_arrays, parse_model
+from mnistc.formats.tensors import (
+    ENCODINGS,
+    QUANTIZED,
+    decode_tensor,
+    dtype_for,
+    encode_tensor,
+    stored_float,
+)
 from mnistc.formats.untrusted import short
 from mnistc.layers import Layer, Shape, check_choice, layer_name
 
@@ -79,6 +86,20 @@ def format_model(
     data = _serialize(document_of(model), tensors)
     parse_model(data, "the written file")  # what cannot be read must not be written
     return data
+
+
+def format_arrays(
+    model: ModelFile, quantize: str | None
+) -> tuple[dict[str, npt.NDArray[Any]], str]:
+    """The arrays as formats without integers store them, and the rest of the file as JSON text."""
+    model = model.folded()
+    arrays = {key: stored_float(array, quantize, key) for key, array in model.weights.items()}
+    stored = {key: array.astype(np.float32) for key, array in arrays.items()}
+    model = replace(model, weights=stored)
+    model = replace(model, test_vectors=vectors.refresh(model))
+    text = json.dumps(document_of(model), allow_nan=False, default=_plain)
+    model_from_arrays(text.encode(), dict(arrays), "the written file")
+    return arrays, text
 
 
 def _generator() -> str:

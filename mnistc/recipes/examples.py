@@ -34,7 +34,8 @@ class Examples:
 class Renewal(Callback):
     """Renew the examples that are trained on before each epoch.
 
-    It comes after other callbacks: a checkpoint knows a training by its first epoch's images.
+    A checkpoint knows a training by the images of its first epoch, which a resumed one begins with
+    too, before they are renewed.
     """
 
     def __init__(self, examples: Examples) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,7 +139,8 @@ class Recipe:
                 *self.distillation.pool(examples.images, examples.targets, seed, n_threads)
             )
         began = time.perf_counter()
-        history = network.fit(
+        fit = partial(
+            network.fit,
             examples.images,
             examples.targets,
             epochs=self.epochs if epochs is None else epochs,
@@ -157,9 +159,18 @@ class Recipe:
             precision=precision,
             verbose=verbose,
         )
+        try:
+            history = fit()
+        except KeyboardInterrupt:
+            self._finish(network)
+            raise
+        self._finish(network)
+        return Result(network, history, time.perf_counter() - began)
+
+    def _finish(self, network: Sequential) -> None:
+        """Bring a pupil's answers back from the teacher's temperature."""
         if self.distillation is not None:
             harden(network, self.distillation.temperature)
-        return Result(network, history, time.perf_counter() - began)
 
     def network_for(self, data: Dataset, seed: int = 0) -> Sequential:
         """The network before training, with the input and the classes that `data` has."""
