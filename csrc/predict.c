@@ -172,8 +172,7 @@ void mc_predictor_destroy(mc_predictor *predictor) {
 
 mc_status mc_net_predict(mc_net *net, const mc_images *images, int n_threads, float *out) {
     if (images->n == 0) return MC_OK;
-    if (n_threads < 1) return MC_BAD_ARGUMENT;
-    if (n_threads > MC_MAX_THREADS) n_threads = MC_MAX_THREADS;
+    if (n_threads < 1 || n_threads > MC_MAX_THREADS) return MC_BAD_ARGUMENT;
     if (!mc_net_acquire(net)) return MC_BUSY;
     if (!net->predictor || net->predictor->n_threads < n_threads) {
         mc_predictor_destroy(net->predictor);

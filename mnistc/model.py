@@ -391,7 +391,7 @@ class Sequential:
             shuffle=bool(shuffle),
             seed=self.seed if seed is None else check_int("seed", seed, 0, (1 << 63) - 1),
             precision=check_choice("precision", precision, ("float32", "bf16")),
-            n_threads=check_int("n_threads", n_threads, 0, 1024),
+            n_threads=check_int("n_threads", n_threads, 0, 256),
         )
         return self._train(plan, check_callbacks(callbacks), resume, verbose)
 
