@@ -56,7 +56,8 @@ typedef struct {
  * another reads cost more on their way between caches than in the making. */
 typedef struct {
     int first, width, first_part, n_parts;
-    float *rows;    /* (inputs, width) */
+    int stride;     /* from row to row: rows begin on a cache line */
+    float *rows;    /* (inputs, stride) */
     float *values;  /* (batch, width) */
     float *step;    /* (batch, width): deltas times -rate / scale */
     mlp_ink ink[2]; /* of one minibatch and of the next */
@@ -138,9 +139,13 @@ static mlp_rest lay_out_rest(const mc_mlp *m, const mc_net *net, mc_arena *arena
     return rest;
 }
 
+static int whole_lines(int floats) {
+    return mc_whole(floats, 16);
+}
+
 /* Rows, values and steps of a group; groups begin on a cache line. */
-static size_t group_floats(size_t width, size_t inputs, size_t batch) {
-    return ((inputs + 2 * batch) * width + 15) & ~(size_t)15;
+static size_t group_floats(int width, size_t inputs, size_t batch) {
+    return (inputs + 2 * batch) * (size_t)whole_lines(width);
 }
 
 mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *arena) {
@@ -165,8 +170,8 @@ mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *a
                 (mlp_ink){.start = mc_take(arena, batch * inputs + 1, sizeof(int32_t)),
                           .terms = mc_take(arena, batch * inputs + MC_MORE_TERMS, sizeof(mc_term))};
     }
-    draft.group_memory = mc_take_floats(arena, group_floats((size_t)draft.stride, inputs, batch) +
-                                                   16 * MLP_MOST_PARTS);
+    draft.group_memory =
+        mc_take_floats(arena, group_floats(draft.stride + 16 * MLP_MOST_PARTS, inputs, batch));
     if (m) *m = draft;
     return m;
 }
@@ -201,11 +206,12 @@ static void split_units(mc_mlp *m, const mc_net *net, int threads) {
         const mlp_part *part = &m->parts[group->first_part], *last = part + group->n_parts - 1;
         group->first = part->first;
         group->width = last->first + last->width - part->first;
+        group->stride = whole_lines(group->width);
         group->rows = memory;
-        group->values = group->rows + net->n_inputs * (size_t)group->width;
+        group->values = group->rows + net->n_inputs * (size_t)group->stride;
         group->step = group->values + batch * (size_t)group->width;
-        memory += group_floats((size_t)group->width, net->n_inputs, batch);
-        if (group->width > widest) widest = group->width;
+        memory += group_floats(group->width, net->n_inputs, batch);
+        if (group->stride > widest) widest = group->stride;
     }
     const int block = MLP_BLOCK_FLOATS / widest / 16 * 16;
     m->block = block < 16 ? 16 : block;
@@ -231,7 +237,7 @@ static void list_ink(const mlp_work *w, const mlp_group *g, const mlp_ink *ink) 
     for (size_t i = 0; i < (size_t)w->n_next; i++) {
         const size_t at = (w->images ? i : (size_t)w->order[i]) * inputs;
         const char *x = images + at * (is_uint8 ? 1 : sizeof(float));
-        count = mc_list_ink(w->net->kernels, x, is_uint8, inputs, (size_t)w->m->block, g->width,
+        count = mc_list_ink(w->net->kernels, x, is_uint8, inputs, (size_t)w->m->block, g->stride,
                             count, ink->start + i * blocks, ink->terms);
     }
 }
@@ -361,10 +367,10 @@ static void copy_rows(const mc_mlp *m, const mc_net *net, int out) {
         const mlp_group *group = &m->groups[g];
         const int left = op->n_out - group->first, n = left < group->width ? left : group->width;
         for (size_t k = 0; k < net->n_inputs; k++) {
-            float *row = group->rows + k * (size_t)group->width;
+            float *row = group->rows + k * (size_t)group->stride;
             float *parameters = weight + k * (size_t)op->n_out + group->first;
             for (int c = 0; out && c < n; c++) parameters[c] = scale * row[c];
-            for (int c = 0; !out && c < group->width; c++) row[c] = c < n ? parameters[c] : 0.0f;
+            for (int c = 0; !out && c < group->stride; c++) row[c] = c < n ? parameters[c] : 0.0f;
         }
     }
 }
@@ -403,7 +409,7 @@ static void fold_scale(mc_mlp *m, const mc_net *net) {
     const float scale = (float)m->scale;
     for (int g = 0; g < m->n_groups; g++) {
         float *rows = m->groups[g].rows;
-        const size_t size = net->n_inputs * (size_t)m->groups[g].width;
+        const size_t size = net->n_inputs * (size_t)m->groups[g].stride;
         for (size_t i = 0; i < size; i++) rows[i] *= scale;
     }
     m->scale = 1.0;

@@ -12,7 +12,10 @@
 /* As integers, the bits of positive floats are in their order. */
 static const uint32_t ONE_BITS = 0x3f800000u, INFINITY_BITS = 0x7f800000u, SIGN_BIT = 0x80000000u;
 
-enum { PAPER_AHEAD = 8 }; /* lists are given up where so many blank images more would not help */
+enum {
+    PAPER_AHEAD = 8,  /* lists are given up where so many blank images more would not help */
+    IMAGES_AHEAD = 4, /* asked for before their turn, as they come from far away */
+};
 
 typedef struct mc_predictor {
     int n_threads, slice;
@@ -69,18 +72,20 @@ static int is_dense(int32_t n_terms, size_t n, const mc_op *op) {
 static int forward_ink(const mc_prediction *p, size_t first, size_t n, mc_ink *ink, float *y) {
     const mc_net *net = p->net;
     const mc_op *op = &net->ops[p->predictor->ink_op];
+    const mc_images *images = p->images;
+    const size_t image_bytes = net->n_inputs * (images->is_uint8 ? 1 : sizeof(float));
     ink->n_images = ink->n_terms = 0;
     for (size_t i = 0; i < n; i++) {
+        const size_t ahead = first + i + IMAGES_AHEAD;
+        if (ahead < images->n)
+            mc_prefetch((const char *)images->x + ahead * image_bytes, image_bytes);
         const void *x = check_images(p, first + i, 1);
         if (!x) return 0;
-        mc_ink_add(ink, net, op, x, p->images->is_uint8);
+        mc_ink_add(ink, net, op, x, images->is_uint8);
         if (is_dense(ink->n_terms, i + 1 + PAPER_AHEAD, op)) return 0;
     }
     if (is_dense(ink->n_terms, n, op)) return 0;
-    const size_t pixel = p->images->is_uint8 ? 1 : sizeof(float);
-    const size_t next = first + (size_t)p->n_threads * (size_t)p->predictor->slice;
-    const char *ahead = (const char *)p->images->x + next * op->in_size * pixel;
-    mc_ink_forward(ink, net, op, next + n <= p->images->n ? ahead : NULL, pixel, y);
+    mc_ink_forward(ink, net, op, y);
     net->kernels->activate(op->layer.activation, y, n * op->out_size, op->out_size);
     return 1;
 }

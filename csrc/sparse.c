@@ -8,8 +8,6 @@
  */
 #include "ops.h"
 
-enum { GROUP = 8 }; /* images of a block between which others are asked for */
-
 void mc_pack_rows(const mc_net *net, const mc_op *op) {
     const size_t n = (size_t)op->n_out, stride = (size_t)op->row_stride;
     const float *weight = net->parameters + op->weight;
@@ -75,20 +73,12 @@ void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const void *x, 
                                ink->n_terms, start, ink->terms);
 }
 
-/* Images come from far away: those of the next slice are asked for while this one is computed. */
-void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, const char *ahead,
-                    size_t pixel_bytes, float *y) {
+void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, float *y) {
     const size_t blocks = ink_blocks(op), stride = (size_t)op->row_stride, out = op->out_size;
-    const size_t n = (size_t)ink->n_images, block_bytes = MC_INK_BLOCK * pixel_bytes;
+    const size_t n = (size_t)ink->n_images;
     for (size_t i = 0; i < n; i++) memcpy(ink->sums + i * stride, op->rows, stride * sizeof(float));
     for (size_t b = 0; b < blocks; b++)
-        for (size_t i = 0; i < n; i += GROUP) {
-            const size_t group = n - i < GROUP ? n - i : GROUP;
-            for (size_t g = i; ahead && g < i + group; g++)
-                mc_prefetch(ahead + g * op->in_size * pixel_bytes + b * block_bytes, block_bytes);
-            net->kernels->row_sums(op->rows + stride, ink->terms, ink->start + i * blocks + b,
-                                   (ptrdiff_t)blocks, (int)group, ink->sums + i * stride,
-                                   op->row_stride);
-        }
+        net->kernels->row_sums(op->rows + stride, ink->terms, ink->start + b, (ptrdiff_t)blocks,
+                               (int)n, ink->sums, op->row_stride);
     for (size_t i = 0; i < n; i++) memcpy(y + i * out, ink->sums + i * stride, out * sizeof(float));
 }

@@ -44,6 +44,12 @@
 #undef TALL_ROWS
 #undef PATCH_VECTORS
 #define HAVE_HALF
+#define hf __m256
+#define hload(p) _mm256_loadu_ps(p)
+#define hstore(p, v) _mm256_storeu_ps(p, v)
+#define hzero() _mm256_setzero_ps()
+#define hfma(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define hlow(v) _mm512_castps512_ps256(v)
 #ifndef HALF_PATCH
 #define HALF_PATCH(length) ((length) <= VW / 2)
 #endif

@@ -35,6 +35,7 @@
 
 #pragma GCC diagnostic pop
 #undef HALF
+#undef ENDS_IN_HALF
 #undef vi
 #undef vbytes
 #undef tile_store

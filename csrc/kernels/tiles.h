@@ -188,33 +188,61 @@ static void outer_panel(const float *x, const int32_t *position, int n_positions
     }
 }
 
-/* One strip of row_sum, `vectors` wide, all of it in registers. */
+/* Whether a half vector follows the whole ones of a strip. */
+#ifdef HAVE_HALF
+#define ENDS_IN_HALF(rest) ((rest) == VW / 2)
+#else
+#define ENDS_IN_HALF(rest) 0
+#endif
+
+/* One strip of row_sum, `vectors` wide and half a one more if `half`, all of it in registers. */
 INLINE void row_sum_strip(const float *rows, const mc_term *terms, int n, float *sum,
-                          const int vectors) {
+                          const int half, const int vectors) {
     vf acc[SUM_VECTORS];
     UNROLL
     for (int j = 0; j < vectors; j++) acc[j] = vload(sum + j * VW);
+#ifdef HAVE_HALF
+    const int end = vectors * VW;
+    hf last = half ? hload(sum + end) : hzero();
+#else
+    (void)half;
+#endif
     for (int i = 0; i < n; i++) {
         const float *row = rows + terms[i].offset;
         const vf v = vset(terms[i].value);
         UNROLL
         for (int j = 0; j < vectors; j++) acc[j] = vfma(v, vload(row + j * VW), acc[j]);
+#ifdef HAVE_HALF
+        if (half) last = hfma(hlow(v), hload(row + end), last);
+#endif
     }
     UNROLL
     for (int j = 0; j < vectors; j++) vstore(sum + j * VW, acc[j]);
+#ifdef HAVE_HALF
+    if (half) hstore(sum + end, last);
+#endif
 }
 
 /* One strip of row_spread: the row stays in registers. */
 INLINE void row_spread_strip(const float *row, const mc_term *terms, int n, float *sums,
-                             const int vectors) {
+                             const int half, const int vectors) {
     vf r[SUM_VECTORS];
     UNROLL
     for (int j = 0; j < vectors; j++) r[j] = vload(row + j * VW);
+#ifdef HAVE_HALF
+    const int end = vectors * VW;
+    const hf last = half ? hload(row + end) : hzero();
+#else
+    (void)half;
+#endif
     for (int i = 0; i < n; i++) {
         float *sum = sums + terms[i].offset;
         const vf v = vset(terms[i].value);
         UNROLL
         for (int j = 0; j < vectors; j++) vstore(sum + j * VW, vfma(v, r[j], vload(sum + j * VW)));
+#ifdef HAVE_HALF
+        if (half) hstore(sum + end, hfma(hlow(v), last, hload(sum + end)));
+#endif
     }
 }
 
@@ -234,22 +262,18 @@ static void row_sum_tail(const float *rows, const mc_term *terms, int n, float *
 }
 
 static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, int length) {
-#ifdef HAVE_HALF
-    if (length % VW == VW / 2 && length <= SUM_VECTORS * VW / 2) {
-        half_row_sum(rows, terms, n, sum, length);
-        return;
-    }
-#endif
     const int has_vector = length >= VW;
-    for (; length >= VW;) {
+    for (int some; length >= VW; rows += some, sum += some, length -= some) {
         const int vectors = length / VW < SUM_VECTORS ? length / VW : SUM_VECTORS;
-        STRIPS(row_sum_strip, SUM_VECTORS, vectors, rows, terms, n, sum)
-        rows += vectors * VW;
-        sum += vectors * VW;
-        length -= vectors * VW;
+        some = vectors * VW;
+        if (ENDS_IN_HALF(length - some)) { /* sums in the same order wherever rows are cut */
+            STRIPS(row_sum_strip, SUM_VECTORS, vectors, rows, terms, n, sum, 1)
+            return;
+        }
+        STRIPS(row_sum_strip, SUM_VECTORS, vectors, rows, terms, n, sum, 0)
     }
 #ifdef HAVE_HALF
-    if (length == VW / 2) { /* in the order of a whole vector's lanes, wherever rows are cut */
+    if (length == VW / 2) {
         half_row_sum(rows, terms, n, sum, length);
         return;
     }
@@ -264,7 +288,7 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
 INLINE void row_sums_strip(const float *rows, const mc_term *terms, const int32_t *start,
                            ptrdiff_t step, int n, float *sums, int length, const int vectors) {
     for (int i = 0; i < n; i++, start += step, sums += length)
-        row_sum_strip(rows, terms + start[0], start[1] - start[0], sums, vectors);
+        row_sum_strip(rows, terms + start[0], start[1] - start[0], sums, 0, vectors);
 }
 
 static void row_sums(const float *rows, const mc_term *terms, const int32_t *start, ptrdiff_t step,
@@ -431,18 +455,14 @@ static void winner_sum(const float *x, ptrdiff_t row, const int32_t *position, i
 #endif
 
 static void row_spread(const float *row, const mc_term *terms, int n, float *sums, int length) {
-#ifdef HAVE_HALF
-    if (length % VW == VW / 2 && length <= SUM_VECTORS * VW / 2) {
-        half_row_spread(row, terms, n, sums, length);
-        return;
-    }
-#endif
-    for (; length >= VW;) {
+    for (int some; length >= VW; row += some, sums += some, length -= some) {
         const int vectors = length / VW < SUM_VECTORS ? length / VW : SUM_VECTORS;
-        STRIPS(row_spread_strip, SUM_VECTORS, vectors, row, terms, n, sums)
-        row += vectors * VW;
-        sums += vectors * VW;
-        length -= vectors * VW;
+        some = vectors * VW;
+        if (ENDS_IN_HALF(length - some)) {
+            STRIPS(row_spread_strip, SUM_VECTORS, vectors, row, terms, n, sums, 1)
+            return;
+        }
+        STRIPS(row_spread_strip, SUM_VECTORS, vectors, row, terms, n, sums, 0)
     }
 #ifdef HAVE_HALF
     if (length == VW / 2) {
