@@ -56,7 +56,7 @@ typedef struct {
  * another reads cost more on their way between caches than in the making. */
 typedef struct {
     int first, width, first_part, n_parts;
-    int stride;     /* from row to row: rows begin on a cache line */
+    int stride;     /* from row to row: whole vectors, so that none crosses a cache line */
     float *rows;    /* (inputs, stride) */
     float *values;  /* (batch, width) */
     float *step;    /* (batch, width): deltas times -rate / scale */
@@ -139,13 +139,9 @@ static mlp_rest lay_out_rest(const mc_mlp *m, const mc_net *net, mc_arena *arena
     return rest;
 }
 
-static int whole_lines(int floats) {
-    return mc_whole(floats, 16);
-}
-
 /* Rows, values and steps of a group; groups begin on a cache line. */
-static size_t group_floats(int width, size_t inputs, size_t batch) {
-    return (inputs + 2 * batch) * (size_t)whole_lines(width);
+static size_t group_floats(size_t stride, size_t inputs, size_t batch) {
+    return ((inputs + 2 * batch) * stride + 15) & ~(size_t)15;
 }
 
 mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *arena) {
@@ -170,8 +166,9 @@ mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *a
                 (mlp_ink){.start = mc_take(arena, batch * inputs + 1, sizeof(int32_t)),
                           .terms = mc_take(arena, batch * inputs + MC_MORE_TERMS, sizeof(mc_term))};
     }
+    const int widest = draft.stride + MLP_MOST_PARTS * net->kernels->lane;
     draft.group_memory =
-        mc_take_floats(arena, group_floats(draft.stride + 16 * MLP_MOST_PARTS, inputs, batch));
+        mc_take_floats(arena, group_floats((size_t)widest, inputs, batch) + 16 * MLP_MOST_PARTS);
     if (m) *m = draft;
     return m;
 }
@@ -206,11 +203,11 @@ static void split_units(mc_mlp *m, const mc_net *net, int threads) {
         const mlp_part *part = &m->parts[group->first_part], *last = part + group->n_parts - 1;
         group->first = part->first;
         group->width = last->first + last->width - part->first;
-        group->stride = whole_lines(group->width);
+        group->stride = mc_whole(group->width, net->kernels->lane);
         group->rows = memory;
         group->values = group->rows + net->n_inputs * (size_t)group->stride;
         group->step = group->values + batch * (size_t)group->width;
-        memory += group_floats(group->width, net->n_inputs, batch);
+        memory += group_floats((size_t)group->stride, net->n_inputs, batch);
         if (group->stride > widest) widest = group->stride;
     }
     const int block = MLP_BLOCK_FLOATS / widest / 16 * 16;
