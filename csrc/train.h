@@ -17,7 +17,7 @@
 
 #include "ops.h"
 
-enum { MC_LANES = 16, MC_LANE_IMAGES = 8, MC_BLOCK = 8192, MC_FILTERS = 8 };
+enum { MC_LANES = 16, MC_LANE_IMAGES = 8, MC_BLOCK = 8192 };
 
 typedef struct {
     int first, last; /* ops first .. last - 1 */
@@ -28,7 +28,6 @@ typedef struct {
 typedef struct {
     int op;
     size_t first, n; /* in parameters */
-    int filter;      /* first of up to MC_FILTERS filters of a by_filter weight; -1 otherwise */
     int direct;      /* its gradient was not made in lanes */
     int decay;
 } mc_block;

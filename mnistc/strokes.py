@@ -125,10 +125,12 @@ def rasterize_flat(
     strokes = _offsets(stroke_offsets, "stroke_offsets")
     drawings = _offsets(image_offsets, "image_offsets")
     n = len(drawings) - 1
-    pens = np.asarray(pen_width, np.float64)
+    pens = np.asarray(pen_width)
+    if pens.dtype.kind not in "iuf":
+        raise ValueError(f"pen_width: got {pen_width!r}, wanted numbers")
     if pens.ndim != 0 and pens.shape != (n,):
         raise ValueError(f"pen_width: got shape {pens.shape}, wanted one number or ({n},)")
-    pens = np.ascontiguousarray(np.broadcast_to(pens, (n,)))
+    pens = np.ascontiguousarray(np.broadcast_to(pens, (n,)), np.float64)
     images = np.empty((n, SIZE, SIZE), np.float32)
     status, failed = _strokes.rasterize(flat, strokes, drawings, pens, images)
     if status:

@@ -333,12 +333,12 @@ def test_progress_bar_only_on_a_terminal(server, monkeypatch, capsys):
     assert out == "" and "a" in err
 
 
-def test_atomic_write(tmp_path, monkeypatch):
+def test_files_are_kept_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "new" / "a"
-    files.write_atomically(path, b"old")
-    monkeypatch.setattr("os.fdopen", lambda *_: (_ for _ in ()).throw(OSError("disk is full")))
+    files.keep(path, b"old")
+    monkeypatch.setattr("os.fsync", lambda *_: (_ for _ in ()).throw(OSError(28, "disk is full")))
     with pytest.raises(OSError, match="disk is full"):
-        files.write_atomically(path, b"new")
+        files.keep(path, b"new")
     assert path.read_bytes() == b"old" and len(list(path.parent.iterdir())) == 1
 
 

@@ -166,3 +166,6 @@ def test_bad_flat_arguments():
         strokes.rasterize_flat([[1, 2]], [0, 1], [0.0, 1.0])
     with pytest.raises(ValueError, match="pen_width: got shape"):
         strokes.rasterize_flat([[1, 2]], [0, 1], [0, 1], [1.0, 2.0])
+    for pen in ("2.4", True, None):
+        with pytest.raises(ValueError, match=r"pen_width: got .*, wanted numbers"):
+            strokes.rasterize([[(0, 0), (1, 1)]], pen)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from pathlib import Path
 
 from mnistc.errors import FormatError
+from mnistc.formats.files import write_atomic
 
 MAX_BYTES = 1 << 30  # of any data file, uncompressed
 
@@ -14,10 +14,10 @@ __all__ = [
     "MAX_BYTES",
     "decompress",
     "decompress_start",
+    "keep",
     "read",
     "read_raw",
     "unlzw",
-    "write_atomically",
 ]
 
 
@@ -64,20 +64,10 @@ def decompress_start(data: bytes, size: int, name: str = "data") -> bytes:
         raise FormatError(f"{name}: damaged gzip data ({error})") from None
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, never sees half of it."""
-    import tempfile
-
+def keep(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all, into a folder that need not be there yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomic(path, data)
 
 
 def _gunzip(data: bytes, limit: int, name: str) -> bytes:

@@ -86,7 +86,7 @@ def download(folder: Path) -> None:
             text = files.decompress(unpacked.read(member), MAX_BYTES, NAMES[1])
     except (zipfile.BadZipFile, StopIteration):
         raise FormatError(f"{archive}: no zip file with {NAMES[1]} in it") from None
-    files.write_atomically(folder / NAMES[2], text)
+    files.keep(folder / NAMES[2], text)
 
 
 def find(data_dir: str | Path) -> Path | None:

@@ -114,7 +114,7 @@ def fetch_missing(name: str, folder: Path) -> None:
     source = SOURCES[name]
     for file in source.max_bytes:
         if not (folder / file).exists():
-            files.write_atomically(folder / file, fetch_file(source, file))
+            files.keep(folder / file, fetch_file(source, file))
 
 
 def fetch_file(source: Source, file: str) -> bytes:
