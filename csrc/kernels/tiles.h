@@ -105,6 +105,7 @@ INLINE void dot_tile(const float *x, const int32_t *position, const int32_t *tap
     }
 }
 
+/* Positions are dealt out evenly: a last tile of one would take as long as one of four. */
 static void dot_panel(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
                       int n_taps, const float *panel, int relu, float *out, ptrdiff_t out_stride,
                       int n_cols) {
@@ -115,22 +116,18 @@ static void dot_panel(const float *x, const int32_t *position, int n_positions, 
         return;
     }
 #endif
-    if (n_cols > VW) {
-        for (; n_positions >= TILE_ROWS; n_positions -= TILE_ROWS) {
-            dot_tile(x, position, tap, n_taps, panel, floor, out, out_stride, n_cols, 2, TILE_ROWS);
-            position += TILE_ROWS;
-            out += TILE_ROWS * out_stride;
-        }
-        STRIPS(dot_tile, TILE_ROWS - 1, n_positions, x, position, tap, n_taps, panel, floor, out,
-               out_stride, n_cols, 2)
-    } else {
-        for (; n_positions >= TALL_ROWS; n_positions -= TALL_ROWS) {
-            dot_tile(x, position, tap, n_taps, panel, floor, out, out_stride, n_cols, 1, TALL_ROWS);
-            position += TALL_ROWS;
-            out += TALL_ROWS * out_stride;
-        }
-        STRIPS(dot_tile, TALL_ROWS - 1, n_positions, x, position, tap, n_taps, panel, floor, out,
-               out_stride, n_cols, 1)
+    const int most = n_cols > VW ? TILE_ROWS : TALL_ROWS;
+    for (int tiles = (n_positions + most - 1) / most; tiles > 0; tiles--) {
+        const int rows = (n_positions + tiles - 1) / tiles;
+        if (n_cols > VW)
+            STRIPS(dot_tile, TILE_ROWS, rows, x, position, tap, n_taps, panel, floor, out,
+                   out_stride, n_cols, 2)
+        else
+            STRIPS(dot_tile, TALL_ROWS, rows, x, position, tap, n_taps, panel, floor, out,
+                   out_stride, n_cols, 1)
+        position += rows;
+        out += rows * out_stride;
+        n_positions -= rows;
     }
 }
 
