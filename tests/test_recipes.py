@@ -167,6 +167,27 @@ def test_a_pupil_ends_at_temperature_one(teacher):
     assert np.abs(taught - own)[right].mean() < 0.02
 
 
+def test_an_interrupted_pupil_is_at_temperature_one_too(teacher):
+    kept = {}
+
+    class Interrupt(Callback):
+        def on_epoch_end(self, run, logs):
+            kept.update({key: value.copy() for key, value in run.model.weights.items()})
+            raise KeyboardInterrupt
+
+    data = dataset(50)
+    recipe = dataclasses.replace(
+        recipes.get("quick"),
+        build=lambda shape, classes: [Dense(classes, "softmax")],
+        distillation=Distillation(teacher, 1, Augment(), temperature=3.0),
+    )
+    network = recipe.network_for(data)
+    with pytest.raises(KeyboardInterrupt):
+        recipe.train(data, callbacks=[Interrupt()], network=network, verbose=0)
+    for key, value in network.weights.items():
+        np.testing.assert_allclose(value, 3 * kept[key], rtol=1e-6)
+
+
 def test_harden_scales_logits():
     network = Sequential([Dense(4, "relu"), Dense(3)], (2, 2, 1), seed=0)
     x = np.random.default_rng(0).random((5, 2, 2), np.float32)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,28 +138,28 @@ class Recipe:
                 *self.distillation.pool(examples.images, examples.targets, seed, n_threads)
             )
         began = time.perf_counter()
-        fit = partial(
-            network.fit,
-            examples.images,
-            examples.targets,
-            epochs=self.epochs if epochs is None else epochs,
-            batch_size=self.batch_size,
-            optimizer=self.optimizer,
-            schedule=self.schedule,
-            loss=self.loss,
-            label_smoothing=self.label_smoothing,
-            augment=self.augment,
-            ema=self.ema,
-            validation_data=None if validation is None else (validation.images, validation.labels),
-            callbacks=[*callbacks, Renewal(examples)],
-            seed=seed,
-            n_threads=n_threads,
-            resume=resume,
-            precision=precision,
-            verbose=verbose,
-        )
         try:
-            history = fit()
+            history = network.fit(
+                examples.images,
+                examples.targets,
+                epochs=self.epochs if epochs is None else epochs,
+                batch_size=self.batch_size,
+                optimizer=self.optimizer,
+                schedule=self.schedule,
+                loss=self.loss,
+                label_smoothing=self.label_smoothing,
+                augment=self.augment,
+                ema=self.ema,
+                validation_data=None
+                if validation is None
+                else (validation.images, validation.labels),
+                callbacks=[*callbacks, Renewal(examples)],
+                seed=seed,
+                n_threads=n_threads,
+                resume=resume,
+                precision=precision,
+                verbose=verbose,
+            )
         except KeyboardInterrupt:
             self._finish(network)
             raise
