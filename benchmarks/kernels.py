@@ -68,7 +68,9 @@ class Case:
 
 
 def clock(call: Callable[[], object]) -> float:
-    """CPU seconds of this thread: what others do meanwhile does not count."""
+    """CPU seconds of this thread: what others do meanwhile does not count. Once untimed before, as
+    the other cases have emptied the caches."""
+    call()
     began = time.thread_time()
     call()
     return time.thread_time() - began
@@ -82,6 +84,8 @@ def noise(*shape: int) -> np.ndarray:
 def dense(rows: int, inputs: int, units: int) -> Iterator[Case]:
     """Forward pass, weight gradient and input gradient of a dense layer.
 
+    A prediction also checks its images and looks for paper. So the forward pass's time is what
+    units beyond the first 32 cost.
     A step also packs weights, clears and copies gradients, and takes the loss. So the weight
     gradient's time is what a step costs beyond a forward pass, as far as it grows both with the
     minibatch and with the inputs; the input gradient's is what a layer before costs, as far as it
@@ -94,8 +98,13 @@ def dense(rows: int, inputs: int, units: int) -> Iterator[Case]:
     shape = f"{rows} x {inputs} x {units}"
     bytes_ = 4.0 * (rows * inputs + inputs * units + rows * units)
     net, x = Sequential([Dense(units)], inputs, seed=0), noise(rows, inputs)
-    flops = 2.0 * rows * inputs * units
-    yield Case("dense forward", shape, flops, bytes_, [(1, lambda: net.predict(x, 1))])
+    forward_calls: list[tuple[int, Callable[[], object]]] = [(1, lambda: net.predict(x, 1))]
+    counted = units
+    if units > FEW_UNITS:
+        few = Sequential([Dense(FEW_UNITS)], inputs, seed=0)
+        forward_calls.append((-1, lambda: few.predict(x, 1)))
+        counted -= FEW_UNITS
+    yield Case("dense forward", shape, 2.0 * rows * inputs * counted, bytes_, forward_calls)
     weight_calls: list[tuple[int, Callable[[], object]]] = []
     input_calls: list[tuple[int, Callable[[], object]]] = []
     for sign, n in ((1, rows), (-1, 1)):
