@@ -166,9 +166,9 @@ mc_mlp *mc_mlp_lay_out(const mc_net *net, const mc_train_spec *spec, mc_arena *a
                 (mlp_ink){.start = mc_take(arena, batch * inputs + 1, sizeof(int32_t)),
                           .terms = mc_take(arena, batch * inputs + MC_MORE_TERMS, sizeof(mc_term))};
     }
-    const int widest = draft.stride + MLP_MOST_PARTS * net->kernels->lane;
+    const int strides = draft.stride + MLP_MOST_PARTS * net->kernels->lane; /* of all groups */
     draft.group_memory =
-        mc_take_floats(arena, group_floats((size_t)widest, inputs, batch) + 16 * MLP_MOST_PARTS);
+        mc_take_floats(arena, group_floats((size_t)strides, inputs, batch) + 16 * MLP_MOST_PARTS);
     if (m) *m = draft;
     return m;
 }
@@ -246,10 +246,10 @@ __attribute__((always_inline)) static inline void ask_for_pixels(const mlp_work 
     const mc_train_data *data = w->data;
     const size_t at = (size_t)w->n_next + image;
     if (w->images || at >= w->n_order) return;
-    const size_t pixel = data->is_uint8 ? 1 : sizeof(float), inputs = w->net->n_inputs;
+    const size_t inputs = w->net->n_inputs;
     const size_t first = block * (size_t)w->m->block, left = inputs - first;
     const size_t n = left < (size_t)w->m->block ? left : (size_t)w->m->block;
-    mc_prefetch((const char *)data->x + ((size_t)w->order[at] * inputs + first) * pixel, n * pixel);
+    mc_prefetch(data->x, data->is_uint8, (size_t)w->order[at] * inputs + first, n);
 }
 
 /* The last minibatch from the second layer's sums to its deltas; 0 if the loss is not finite. */

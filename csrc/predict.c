@@ -12,10 +12,7 @@
 /* As integers, the bits of positive floats are in their order. */
 static const uint32_t ONE_BITS = 0x3f800000u, INFINITY_BITS = 0x7f800000u, SIGN_BIT = 0x80000000u;
 
-enum {
-    PAPER_AHEAD = 8,  /* lists are given up where so many blank images more would not help */
-    IMAGES_AHEAD = 4, /* asked for before their turn, as they come from far away */
-};
+enum { PAPER_AHEAD = 8 }; /* lists are given up where so many blank images more would not help */
 
 typedef struct mc_predictor {
     int n_threads, slice;
@@ -73,12 +70,11 @@ static int forward_ink(const mc_prediction *p, size_t first, size_t n, mc_ink *i
     const mc_net *net = p->net;
     const mc_op *op = &net->ops[p->predictor->ink_op];
     const mc_images *images = p->images;
-    const size_t image_bytes = net->n_inputs * (images->is_uint8 ? 1 : sizeof(float));
+    const size_t inputs = net->n_inputs;
     ink->n_images = ink->n_terms = 0;
     for (size_t i = 0; i < n; i++) {
-        const size_t ahead = first + i + IMAGES_AHEAD;
-        if (ahead < images->n)
-            mc_prefetch((const char *)images->x + ahead * image_bytes, image_bytes);
+        const size_t ahead = first + i + MC_IMAGES_AHEAD;
+        if (ahead < images->n) mc_prefetch(images->x, images->is_uint8, ahead * inputs, inputs);
         const void *x = check_images(p, first + i, 1);
         if (!x) return 0;
         mc_ink_add(ink, net, op, x, images->is_uint8);

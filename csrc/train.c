@@ -9,8 +9,6 @@
 
 #include "threads.h"
 
-enum { IMAGES_AHEAD = 4 };
-
 /* ---- one slice of images through a stage ---- */
 
 static mc_values values_of(const mc_trainer *t, int i, int slot, int first, int n) {
@@ -47,15 +45,14 @@ void mc_load_image(const mc_step_context *c, size_t index, float *x, int thread)
         memcpy(x, floats, size * sizeof(float));
 }
 
-/* The images come in random order from far away: one is asked for while those before it load. */
 static void load_images(const mc_step_context *c, int slot, int first, int n, int thread) {
     const mc_trainer *t = c->t;
-    const size_t size = t->net->n_inputs, bytes = size * (c->data->is_uint8 ? 1 : sizeof(float));
-    for (int i = 0; i < n; i++) {
-        const int ahead = first + i + IMAGES_AHEAD;
+    const size_t inputs = t->net->n_inputs;
+    for (int i = first; i < first + n; i++) {
+        const int ahead = i + MC_IMAGES_AHEAD;
         if (ahead < c->m)
-            mc_prefetch((const char *)c->data->x + (size_t)t->position[ahead] * bytes, bytes);
-        mc_load_image(c, (size_t)t->position[first + i], t->input + (size_t)(slot + i) * size,
+            mc_prefetch(c->data->x, c->data->is_uint8, (size_t)t->position[ahead] * inputs, inputs);
+        mc_load_image(c, (size_t)t->position[i], t->input + (size_t)(slot + i - first) * inputs,
                       thread);
     }
 }

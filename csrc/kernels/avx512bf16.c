@@ -86,21 +86,11 @@ INLINE void pair_tile(const mc_product *d, const int32_t *position, const float 
     }
 }
 
-/* Positions are dealt out evenly: 25 of them make tiles of 9, 8 and 8. */
 static void pair_panel(const mc_product *d, const float *panel, float *out, int n_cols) {
     const vf floor = d->relu ? vzero() : vset(-__builtin_inff());
     const int32_t *position = d->position;
-    int left = d->n_positions;
-    for (int tiles = (left + TILE_ROWS - 1) / TILE_ROWS; tiles > 0; tiles--) {
-        const int rows = (left + tiles - 1) / tiles;
-        if (n_cols > VW)
-            STRIPS(pair_tile, TILE_ROWS, rows, d, position, panel, floor, out, n_cols, 2)
-        else
-            STRIPS(pair_tile, TILE_ROWS, rows, d, position, panel, floor, out, n_cols, 1)
-        position += rows;
-        out += rows * d->out_stride;
-        left -= rows;
-    }
+    TILES(pair_tile, d->n_positions, (position += rows, out += rows * d->out_stride), d, position,
+          panel, floor, out, n_cols)
 }
 
 static void dot_bf16(const mc_product *d) {

@@ -45,6 +45,20 @@
         STRIP(strip, most, 12, __VA_ARGS__)                                                        \
         STRIP(strip, most, 13, __VA_ARGS__)                                                        \
     }
+
+/* Run `tile` over n rows of n_cols columns, dealt out evenly, and `advance` by `rows` of them: nine
+ * make tiles of 5 and 4, not of 6 and 3, and a last tile of one would take as long as one of four.
+ */
+#define TILES(tile, n, advance, ...)                                                               \
+    for (int left = n, most = n_cols > VW ? TILE_ROWS : TALL_ROWS, rows; left > 0; left -= rows) { \
+        const int tiles = (left + most - 1) / most;                                                \
+        rows = (left + tiles - 1) / tiles;                                                         \
+        if (n_cols > VW)                                                                           \
+            STRIPS(tile, TILE_ROWS, rows, __VA_ARGS__, 2)                                          \
+        else                                                                                       \
+            STRIPS(tile, TALL_ROWS, rows, __VA_ARGS__, 1)                                          \
+        advance;                                                                                   \
+    }
 #endif
 
 INLINE void tile_store(float *restrict out, const vf *v, int n_cols, const int vectors) {
@@ -105,7 +119,6 @@ INLINE void dot_tile(const float *x, const int32_t *position, const int32_t *tap
     }
 }
 
-/* Positions are dealt out evenly: a last tile of one would take as long as one of four. */
 static void dot_panel(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
                       int n_taps, const float *panel, int relu, float *out, ptrdiff_t out_stride,
                       int n_cols) {
@@ -116,19 +129,8 @@ static void dot_panel(const float *x, const int32_t *position, int n_positions, 
         return;
     }
 #endif
-    const int most = n_cols > VW ? TILE_ROWS : TALL_ROWS;
-    for (int tiles = (n_positions + most - 1) / most; tiles > 0; tiles--) {
-        const int rows = (n_positions + tiles - 1) / tiles;
-        if (n_cols > VW)
-            STRIPS(dot_tile, TILE_ROWS, rows, x, position, tap, n_taps, panel, floor, out,
-                   out_stride, n_cols, 2)
-        else
-            STRIPS(dot_tile, TALL_ROWS, rows, x, position, tap, n_taps, panel, floor, out,
-                   out_stride, n_cols, 1)
-        position += rows;
-        out += rows * out_stride;
-        n_positions -= rows;
-    }
+    TILES(dot_tile, n_positions, (position += rows, out += rows * out_stride), x, position, tap,
+          n_taps, panel, floor, out, out_stride, n_cols)
 }
 
 /* The same over taps, summed over positions. */
@@ -159,7 +161,6 @@ INLINE void outer_tile(const float *x, const int32_t *position, int n_positions,
     for (int i = 0; i < rows; i++) tile_add(dw + i * dw_stride, sum[i], n_cols, vectors);
 }
 
-/* Taps are dealt out evenly: nine of them make tiles of 5 and 4, not of 6 and 3. */
 static void outer_panel(const float *x, const int32_t *position, int n_positions,
                         const int32_t *tap, int n_taps, const float *dy, ptrdiff_t dy_stride,
                         float *dw, ptrdiff_t dw_stride, int n_cols) {
@@ -170,19 +171,8 @@ static void outer_panel(const float *x, const int32_t *position, int n_positions
         return;
     }
 #endif
-    const int most = n_cols > VW ? TILE_ROWS : TALL_ROWS;
-    for (int tiles = (n_taps + most - 1) / most; tiles > 0; tiles--) {
-        const int rows = (n_taps + tiles - 1) / tiles;
-        if (n_cols > VW)
-            STRIPS(outer_tile, TILE_ROWS, rows, x, position, n_positions, tap, dy, dy_stride, dw,
-                   dw_stride, n_cols, 2)
-        else
-            STRIPS(outer_tile, TALL_ROWS, rows, x, position, n_positions, tap, dy, dy_stride, dw,
-                   dw_stride, n_cols, 1)
-        tap += rows;
-        dw += rows * dw_stride;
-        n_taps -= rows;
-    }
+    TILES(outer_tile, n_taps, (tap += rows, dw += rows * dw_stride), x, position, n_positions, tap,
+          dy, dy_stride, dw, dw_stride, n_cols)
 }
 
 /* Whether a half vector follows the whole ones of a strip. */

@@ -137,6 +137,7 @@ class Recipe:
             examples = Examples(
                 *self.distillation.pool(examples.images, examples.targets, seed, n_threads)
             )
+        held_out = None if validation is None else (validation.images, validation.labels)
         began = time.perf_counter()
         try:
             history = network.fit(
@@ -150,9 +151,7 @@ class Recipe:
                 label_smoothing=self.label_smoothing,
                 augment=self.augment,
                 ema=self.ema,
-                validation_data=None
-                if validation is None
-                else (validation.images, validation.labels),
+                validation_data=held_out,
                 callbacks=[*callbacks, Renewal(examples)],
                 seed=seed,
                 n_threads=n_threads,
