@@ -17,14 +17,10 @@ size_t mc_back_floats(const mc_net *net, const mc_op *op) {
            (size_t)net->kernels->cols;
 }
 
-static int back_columns(const mc_op *op) {
-    return op->layer.type == MC_DENSE ? (int)op->in_size : op->in.channels;
-}
-
 int mc_back_parts(const mc_net *net, const mc_op *op) {
     if (!mc_has_matrix(op)) return 0;
     if (op->fused_pool) return 1;
-    return (back_columns(op) + net->kernels->cols - 1) / net->kernels->cols;
+    return op->groups * ((op->group_in + net->kernels->cols - 1) / net->kernels->cols);
 }
 
 /* (out, taps) for the winners, else panels over the input channels with taps (ky, kx, out), the
@@ -37,16 +33,17 @@ void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back) {
             for (int c = 0; c < n_out; c++) back[c * op->n_taps + t] = weight[t * n_out + c];
         return;
     }
-    const int channels = back_columns(op), c0 = part * cols;
-    const int n = channels - c0 < cols ? channels - c0 : cols;
-    const int spots = op->n_back_taps / n_out; /* kernel height x width; 1 for a dense layer */
+    const mc_columns columns = mc_back_columns(net, op, part);
+    const int group_in = op->group_in, group_out = op->group_out, n = columns.n;
+    const size_t c0 = (size_t)(columns.first % group_in);
+    const int spots = op->n_back_taps / group_out; /* kernel height x width; 1 for a dense layer */
     float *panel = back + (size_t)part * (size_t)(op->n_back_taps + 1) * (size_t)cols;
     memset(panel, 0, (size_t)cols * sizeof(float)); /* no bias */
     panel += cols;
     for (int spot = 0; spot < spots; spot++)
-        for (int o = 0; o < n_out; o++, panel += cols) {
-            const float *from =
-                weight + ((size_t)(spots - 1 - spot) * (size_t)channels + (size_t)c0) * n_out + o;
+        for (int o = 0; o < group_out; o++, panel += cols) {
+            const size_t tap = (size_t)(spots - 1 - spot) * (size_t)group_in + c0;
+            const float *from = weight + tap * (size_t)n_out + columns.input + o;
             for (int c = 0; c < n; c++) panel[c] = from[(size_t)c * (size_t)n_out];
             for (int c = n; c < cols; c++) panel[c] = 0.0f;
         }
@@ -107,11 +104,11 @@ static void conv_weight_dense(const mc_run *run, const mc_op *op, const mc_scrat
     if (op->fused_pool) live = mc_live_windows(op, image, s);
     const int n_positions = op->fused_pool ? 4 * live.n : op->n_positions;
     for (int p = 0; p < op->n_panels; p++) {
-        const int c0 = p * k->cols, n_cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
+        const mc_columns c = mc_panel_columns(run->net, op, p);
         for (int i = 0, end; op->fused_pool && i < live.n; i = end) {
-            const size_t at = (size_t)live.window[i] * (size_t)op->n_out + (size_t)c0;
+            const size_t at = (size_t)live.window[i] * (size_t)op->n_out + (size_t)c.first;
             end = mc_live_run(&live, i);
-            k->unpool_windows(dy + at, mask + at, op->n_out, end - i, n_cols,
+            k->unpool_windows(dy + at, mask + at, op->n_out, end - i, c.n,
                               s->tile + (size_t)(4 * i * k->cols));
         }
         for (int done = 0; done < n_positions; done += MC_DY_CHUNK) {
@@ -120,11 +117,11 @@ static void conv_weight_dense(const mc_run *run, const mc_op *op, const mc_scrat
             ptrdiff_t stride = k->cols;
             if (!op->fused_pool) {
                 stride = op->n_out;
-                panel = whole_columns(k, dy + (size_t)done * (size_t)op->n_out + c0, n_cols, n,
+                panel = whole_columns(k, dy + (size_t)done * (size_t)op->n_out + c.first, c.n, n,
                                       &stride, s->dy_panel);
             }
-            k->outer_panel(image, live.position + done, n, op->taps, op->n_taps, panel, stride,
-                           dweight + c0, op->n_out, n_cols);
+            k->outer_panel(image + c.input, live.position + done, n, op->taps, op->n_taps, panel,
+                           stride, dweight + c.first, op->n_out, c.n);
         }
     }
 }
@@ -224,12 +221,13 @@ static void conv_backward(const mc_run *run, int index, const mc_values *v, size
         if (dx && has_pad) unpad(dimage, op->in, op->pad_height, op->pad_width, dx);
         return;
     }
-    if (run->bf16)
+    const int rounds = run->bf16 && mc_rounds(op);
+    if (rounds)
         mc_bf16_conv_dw(run, index, image, dy, v->dweight);
     else
         conv_weight_dense(run, op, &s, image, dy, NULL, v->dweight);
     if (!dx) return;
-    if (run->bf16) {
+    if (rounds) {
         mc_bf16_conv_dx(run, index, dy, dx);
         return;
     }
@@ -239,13 +237,13 @@ static void conv_backward(const mc_run *run, int index, const mc_values *v, size
         mc_pad(dy, shape, op->back_pad_height, op->back_pad_width, s.back_padded);
         gradient = s.back_padded;
     }
-    const int parts = mc_back_parts(net, op), channels = op->in.channels;
+    const int parts = mc_back_parts(net, op);
     for (int p = 0; p < parts; p++) {
-        const int c0 = p * k->cols, n_cols = channels - c0 < k->cols ? channels - c0 : k->cols;
+        const mc_columns c = mc_back_columns(net, op, p);
         const float *panel =
             run->back[index] + (size_t)p * (size_t)(op->n_back_taps + 1) * (size_t)k->cols;
-        k->dot_panel(gradient, op->back_positions, op->n_back_positions, op->back_taps,
-                     op->n_back_taps, panel, 0, dx + c0, channels, n_cols);
+        k->dot_panel(gradient + c.input, op->back_positions, op->n_back_positions, op->back_taps,
+                     op->n_back_taps, panel, 0, dx + c.first, op->in.channels, c.n);
     }
 }
 

@@ -4,8 +4,8 @@
  * forward, the output gradients and weights that they multiply to get their input gradients, and
  * the values and output gradients of the weight gradients of convolutions. Everything else is
  * float32: sums, biases, weight gradients of dense layers and of a first convolution with a
- * pooling. Where the products are
- * Winograd's (winograd.c), it is their operands that are rounded, the transformed ones.
+ * pooling, depthwise convolutions and those in groups. Where the products are Winograd's
+ * (winograd.c), it is their operands that are rounded, the transformed ones.
  *
  * An image is rounded once and read by many taps.
  */
@@ -33,7 +33,7 @@ static int places_of(const mc_op *op) {
 static void carve(const mc_net *net, const mc_op *op, mc_arena *arena, bf16_scratch *s) {
     const size_t cols = (size_t)net->kernels->cols;
     size_t padded = 0, rounded = 0, tile = 0, places = 0;
-    if (op->layer.type == MC_CONV2D) {
+    if (op->layer.type == MC_CONV2D && mc_rounds(op)) {
         padded = rounded = larger(mc_size(op->padded), mc_size(op->back_padded));
         if (op->winograd) {
             tile = 16 * (size_t)MC_WINOGRAD_WINDOWS * (size_t)op->n_panels * cols;

@@ -194,17 +194,18 @@ static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, 
     }
     const mc_live live = op->fused_pool ? mc_live_windows(op, image, s) : (mc_live){0};
     for (int p = 0; p < op->n_panels; p++) {
-        const int c0 = p * k->cols, cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
+        const mc_columns c = mc_panel_columns(run->net, op, p);
         const float *panel = op->panels + (size_t)p * mc_panel_floats(run->net, op);
         if (op->fused_pool) {
             const int step = k->lane < 8 ? k->lane : 8; /* of the narrowest tile */
-            const int whole = (cols + step - 1) / step * step;
+            const int whole = (c.n + step - 1) / step * step;
             k->dot_panel(image, live.position, 4 * live.n, op->taps, op->n_taps, panel, 0, s->tile,
                          k->cols, whole);
-            mc_pool_live(k, op, &live, s->tile, panel, cols, relu, y + c0, mask ? mask + c0 : NULL);
+            mc_pool_live(k, op, &live, s->tile, panel, c.n, relu, y + c.first,
+                         mask ? mask + c.first : NULL);
         } else {
-            k->dot_panel(image, op->positions, op->n_positions, op->taps, op->n_taps, panel, relu,
-                         y + c0, op->n_out, cols);
+            k->dot_panel(image + c.input, op->positions, op->n_positions, op->taps, op->n_taps,
+                         panel, relu, y + c.first, op->n_out, c.n);
         }
     }
 }
@@ -299,7 +300,8 @@ void mc_op_forward(const mc_run *run, int index, const mc_values *v, int raw) {
     mc_scratch s = {0};
     if (type == MC_CONV2D || type == MC_DEPTHWISE_CONV2D) s = mc_scratch_of(run, op);
     if (type == MC_DENSE) dense_forward(run, index, v, relu);
-    if (type == MC_CONV2D && run->bf16) mc_bf16_conv(run, index, v, relu);
+    const int rounds = run->bf16 && mc_rounds(op);
+    if (type == MC_CONV2D && rounds) mc_bf16_conv(run, index, v, relu);
     if (type == MC_BATCH_NORM) norm_forward(run, index, v, relu);
     if (type == MC_DROPOUT) dropout_forward(run, index, v);
     if (type == MC_FLATTEN || type == MC_ACTIVATION)
@@ -308,7 +310,7 @@ void mc_op_forward(const mc_run *run, int index, const mc_values *v, int raw) {
         const float *x = v->x + i * in;
         float *y = v->y + i * out;
         uint8_t *mask = v->mask ? v->mask + i * op->mask_size : NULL;
-        if (type == MC_CONV2D && !run->bf16) conv_image(run, op, &s, x, relu, y, mask);
+        if (type == MC_CONV2D && !rounds) conv_image(run, op, &s, x, relu, y, mask);
         if (type == MC_DEPTHWISE_CONV2D) depthwise_image(run, op, &s, x, y);
         if (type == MC_MAX_POOL2D) pool_image(op, x, y, mask);
         if (type == MC_GLOBAL_AVERAGE_POOL2D) average_image(op, x, y);

@@ -60,6 +60,7 @@ typedef struct {
     int units;                       /* outputs of DENSE, filters of CONV2D */
     int kernel_height, kernel_width; /* odd */
     int same_padding;                /* 0: valid */
+    int groups;                      /* of inputs and filters of CONV2D; 0 is 1 */
     int pool_size, stride;           /* MAX_POOL2D */
     float rate;                      /* DROPOUT, in [0, 1) */
     float momentum, epsilon;         /* BATCH_NORM */

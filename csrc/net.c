@@ -12,6 +12,7 @@
 enum {
     MC_MOST_LAYERS = 1000,
     MC_MOST_VALUES = 1 << 27, /* floats of one image anywhere in the network, and of one weight */
+    MC_MOST_GROUPS = 1024,
 };
 
 static int small_enough(mc_shape s) {
@@ -29,8 +30,9 @@ static int check_dense(mc_op *op) {
     const mc_layer *l = &op->layer;
     if (l->units < 1 || l->units > MC_MOST_VALUES) return 0;
     op->out = (mc_shape){1, 1, l->units};
-    op->n_taps = (int)op->in_size;
-    op->n_out = l->units;
+    op->n_taps = op->group_in = (int)op->in_size;
+    op->n_out = op->group_out = l->units;
+    op->groups = 1;
     op->n_back_taps = l->units;
     op->n_weights = op->in_size * (size_t)l->units;
     op->n_biases = (size_t)l->units;
@@ -42,9 +44,15 @@ static int check_conv(mc_op *op) {
     const mc_layer *l = &op->layer;
     const int kh = l->kernel_height, kw = l->kernel_width, same = l->same_padding != 0;
     const int depthwise = l->type == MC_DEPTHWISE_CONV2D;
+    const int groups = depthwise ? op->in.channels : l->groups ? l->groups : 1;
     if (kh < 1 || kw < 1 || kh > 31 || kw > 31 || kh % 2 == 0 || kw % 2 == 0) return 0;
     op->n_out = depthwise ? op->in.channels : l->units;
     if (op->n_out < 1 || op->n_out > MC_MOST_VALUES) return 0;
+    if (!depthwise && (groups < 1 || groups > MC_MOST_GROUPS)) return 0;
+    if (op->in.channels % groups || op->n_out % groups) return 0;
+    op->groups = groups;
+    op->group_in = op->in.channels / groups;
+    op->group_out = op->n_out / groups;
     op->pad_height = same ? kh / 2 : 0;
     op->pad_width = same ? kw / 2 : 0;
     op->padded = (mc_shape){op->in.height + 2 * op->pad_height, op->in.width + 2 * op->pad_width,
@@ -57,10 +65,10 @@ static int check_conv(mc_op *op) {
     op->back_pad_width = kw - 1 - op->pad_width;
     op->back_padded = (mc_shape){op->conv_height + 2 * op->back_pad_height,
                                  op->conv_width + 2 * op->back_pad_width, op->n_out};
-    op->n_taps = kh * kw * (depthwise ? 1 : op->in.channels);
+    op->n_taps = kh * kw * op->group_in;
     op->n_positions = op->conv_height * op->conv_width;
     if (!depthwise) {
-        op->n_back_taps = kh * kw * op->n_out;
+        op->n_back_taps = kh * kw * op->group_out;
         op->n_back_positions = op->in.height * op->in.width;
     }
     op->n_weights = (size_t)op->n_taps * (size_t)op->n_out;
@@ -121,10 +129,10 @@ static int check_op(mc_op *op) {
 
 /* Largest of activated values = activated largest value, for every monotone activation. */
 static int can_fuse(const mc_op *conv, const mc_layer *pool) {
-    return conv->layer.type == MC_CONV2D && conv->layer.activation != MC_SOFTMAX &&
-           !conv->fused_pool && pool->type == MC_MAX_POOL2D && pool->pool_size == 2 &&
-           pool->stride == 2 && conv->conv_height >= 2 && conv->conv_width >= 2 &&
-           conv->n_out < 1 << 16;
+    return conv->layer.type == MC_CONV2D && conv->groups == 1 &&
+           conv->layer.activation != MC_SOFTMAX && !conv->fused_pool &&
+           pool->type == MC_MAX_POOL2D && pool->pool_size == 2 && pool->stride == 2 &&
+           conv->conv_height >= 2 && conv->conv_width >= 2 && conv->n_out < 1 << 16;
 }
 
 static void fuse_pool(mc_op *op, int lane) {
@@ -175,7 +183,7 @@ static void place_parameters(mc_net *net) {
         net->n_parameters = op->bias + op->n_biases;
         op->state = net->n_state;
         if (op->layer.type == MC_BATCH_NORM) net->n_state += 2 * (size_t)op->in.channels;
-        op->n_panels = (op->n_out + net->kernels->cols - 1) / net->kernels->cols;
+        op->n_panels = op->groups * ((op->group_out + net->kernels->cols - 1) / net->kernels->cols);
         op->row_stride =
             (op->n_out + net->kernels->lane - 1) / net->kernels->lane * net->kernels->lane;
     }
@@ -216,7 +224,7 @@ static void fill_tables(mc_op *op) {
     }
     if (l->type != MC_CONV2D && l->type != MC_DEPTHWISE_CONV2D) return;
     const int c = op->in.channels, row = op->padded.width * c;
-    fill_taps(op->taps, l->kernel_height, l->kernel_width, l->type == MC_CONV2D ? c : 1, c, row);
+    fill_taps(op->taps, l->kernel_height, l->kernel_width, op->group_in, c, row);
     int32_t *position = op->positions;
     if (op->fused_pool) { /* window by window, so that the pooling finds its four together */
         for (int y = 0; y < op->out.height; y++)
@@ -228,7 +236,8 @@ static void fill_tables(mc_op *op) {
     }
     const int back_row = op->back_padded.width * op->n_out;
     if (op->n_back_taps)
-        fill_taps(op->back_taps, l->kernel_height, l->kernel_width, op->n_out, op->n_out, back_row);
+        fill_taps(op->back_taps, l->kernel_height, l->kernel_width, op->group_out, op->n_out,
+                  back_row);
     if (op->n_back_positions)
         fill_taps(op->back_positions, op->in.height, op->in.width, 1, op->n_out, back_row);
 }
@@ -316,8 +325,7 @@ static float initial_limit(const mc_net *net, int i) {
     const mc_op *op = &net->ops[i];
     const mc_layer *l = &op->layer;
     const double area = l->type == MC_DENSE ? 1.0 : (double)l->kernel_height * l->kernel_width;
-    const double fan_in = op->n_taps;
-    const double fan_out = l->type == MC_DEPTHWISE_CONV2D ? area : area * op->n_out;
+    const double fan_in = op->n_taps, fan_out = area * op->group_out;
     mc_activation activation = l->activation;
     if (activation == MC_LINEAR && i + 1 < net->n_ops &&
         (net->ops[i + 1].layer.type == MC_BATCH_NORM ||
@@ -352,11 +360,12 @@ void mc_pack_panels(const mc_net *net, const mc_op *op, int first, int last) {
     const float *weight = net->parameters + op->weight, *bias = net->parameters + op->bias;
     for (int p = first; p < last; p++) {
         float *panel = op->panels + (size_t)p * mc_panel_floats(net, op);
-        const int c0 = p * cols, n = op->n_out - c0 < cols ? op->n_out - c0 : cols;
+        const mc_columns columns = mc_panel_columns(net, op, p);
         for (int t = -1; t < op->n_taps; t++, panel += cols) {
-            const float *row = (t < 0 ? bias : weight + (size_t)t * (size_t)op->n_out) + c0;
-            for (int c = 0; c < n; c++) panel[c] = row[c];
-            for (int c = n; c < cols; c++) panel[c] = 0.0f;
+            const float *row =
+                (t < 0 ? bias : weight + (size_t)t * (size_t)op->n_out) + columns.first;
+            for (int c = 0; c < columns.n; c++) panel[c] = row[c];
+            for (int c = columns.n; c < cols; c++) panel[c] = 0.0f;
         }
         if (op->winograd) mc_winograd_pack(net, op, p);
     }

@@ -47,11 +47,13 @@ typedef struct {
     int back_pad_height, back_pad_width;
     mc_shape back_padded;
 
+    /* Groups of group_out outputs see group_in channels each. */
+    int groups, group_in, group_out;
     int n_out;                                /* columns of the weight matrix (taps, n_out) */
     size_t weight, n_weights, bias, n_biases; /* in parameters; gamma and beta of a norm */
     size_t state;                             /* in state */
-    int n_panels;
-    float *panels; /* packed weights, see kernels.h */
+    int n_panels;                             /* none has columns of two groups */
+    float *panels;                            /* packed weights, see kernels.h */
     float *winograd_panels;
     int row_stride; /* n_out in whole vectors */
     float *rows;    /* (n_taps + 1, row_stride): biases and weights of a dense layer, see sparse.c;
@@ -77,6 +79,32 @@ static inline size_t mc_size(mc_shape s) {
 
 static inline int mc_has_matrix(const mc_op *op) {
     return op->layer.type == MC_DENSE || op->layer.type == MC_CONV2D;
+}
+
+/* Whether precision="bf16" rounds its operands. */
+static inline int mc_rounds(const mc_op *op) {
+    return mc_has_matrix(op) && op->groups == 1;
+}
+
+/* The columns of one panel, and the first of the inputs that they see. */
+typedef struct {
+    int first, n, input;
+} mc_columns;
+
+/* Panel p of groups of n_out columns that see n_in inputs. */
+static inline mc_columns mc_columns_of(const mc_net *net, int p, int n_in, int n_out) {
+    const int cols = net->kernels->cols, panels = (n_out + cols - 1) / cols;
+    const int group = p / panels, c = p % panels * cols;
+    return (mc_columns){group * n_out + c, n_out - c < cols ? n_out - c : cols, group * n_in};
+}
+
+static inline mc_columns mc_panel_columns(const mc_net *net, const mc_op *op, int p) {
+    return mc_columns_of(net, p, op->group_in, op->group_out);
+}
+
+/* The same for the input gradient: columns are inputs, and see output gradients. */
+static inline mc_columns mc_back_columns(const mc_net *net, const mc_op *op, int part) {
+    return mc_columns_of(net, part, op->group_out, op->group_in);
 }
 
 static inline size_t mc_panel_floats(const mc_net *net, const mc_op *op) {

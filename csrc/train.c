@@ -346,13 +346,14 @@ static void pack_task(void *context, int task, int thread) {
         const int back = op->needs_dx ? mc_back_parts(t->net, op) : 0;
         if (task < op->n_panels) {
             mc_pack_panels(t->net, op, task, task + 1);
-            if (t->bf16) mc_bf16_pack(t->net, op, task, &t->bf16[i]);
+            if (t->bf16 && mc_rounds(op)) mc_bf16_pack(t->net, op, task, &t->bf16[i]);
             return;
         }
         task -= op->n_panels;
         if (task < back) {
             mc_pack_back(t->net, op, task, t->back[i]);
-            if (t->bf16) mc_bf16_pack_back(t->net, op, task, t->back[i], &t->bf16[i]);
+            if (t->bf16 && mc_rounds(op))
+                mc_bf16_pack_back(t->net, op, task, t->back[i], &t->bf16[i]);
             return;
         }
         task -= back;

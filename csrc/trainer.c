@@ -110,7 +110,7 @@ static void lay_out_bf16(mc_trainer *t, mc_arena *arena) {
     t->bf16_scratch = mc_take(arena, (size_t)t->n_lanes, t->bf16_scratch_bytes);
     for (int i = 0; i < net->n_ops; i++) {
         const mc_op *op = &net->ops[i];
-        const int matrix = mc_has_matrix(op);
+        const int matrix = mc_rounds(op);
         const mc_bf16 weights = {
             mc_take_floats(arena, matrix ? mc_bf16_panels_floats(net, op) : 0),
             mc_take_floats(arena, matrix && op->needs_dx ? mc_bf16_back_floats(net, op) : 0)};

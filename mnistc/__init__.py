@@ -5,6 +5,7 @@ from typing import Any
 
 from mnistc.augment import Augment
 from mnistc.callbacks import Checkpoint, CSVLog, EarlyStopping
+from mnistc.ensemble import ensemble
 from mnistc.errors import FormatError, MissingExtraError
 from mnistc.history import History
 from mnistc.layers import (
@@ -62,6 +63,7 @@ __all__ = [
     "OneCycle",
     "Sequential",
     "Step",
+    "ensemble",
     "load",
 ]
 

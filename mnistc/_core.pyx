@@ -34,6 +34,7 @@ cdef extern from "mnistc.h" nogil:
         int units
         int kernel_height
         int kernel_width
+        int groups
         int same_padding
         int pool_size
         int stride
@@ -260,6 +261,7 @@ cdef mc_layer layer_struct(dict config) except *:
     layer.type = LAYER_TYPES[config["type"]]
     layer.activation = ACTIVATIONS[config.get("activation") or "linear"]
     layer.units = config.get("units", config.get("filters", 0))
+    layer.groups = config.get("groups", 1)
     layer.kernel_height, layer.kernel_width = kernel
     layer.same_padding = config.get("padding") == "same"
     layer.pool_size = config.get("pool_size", 0)

@@ -205,6 +205,8 @@ def as_sample_weight(
         return weight
     labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
     factors = _class_factors(class_weight, labels, classes)[labels]
+    if not factors.any():
+        raise ValueError("class_weight must not be 0 for every class that occurs")
     return factors if weight is None else weight * factors
 
 

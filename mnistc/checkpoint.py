@@ -121,11 +121,13 @@ def resume(path: str | os.PathLike[str], run: Run) -> None:
                 raise FormatError(f"{path}: {name} has shape {arrays[name].shape}")
             view[:] = arrays[name]
         run.trainer.load_state_dict(_join(meta["trainer"], "trainer", arrays))
-        saved = iter(meta["callbacks"])
-        for index, callback in enumerate(run.callbacks):
-            kind, state = next(saved, (None, {}))
-            if kind == type(callback).__name__:
-                callback.load_state_dict(_join(state, f"callback{index}", arrays))
+        saved: dict[str, list[dict[str, Any]]] = {}
+        for index, (kind, state) in enumerate(meta["callbacks"]):
+            saved.setdefault(kind, []).append(_join(state, f"callback{index}", arrays))
+        for callback in run.callbacks:  # others may have come, or gone, between those of a kind
+            states = saved.get(type(callback).__name__)
+            if states:
+                callback.load_state_dict(states.pop(0))
         run.epoch, run.first_step = int(meta["epoch"]), int(meta["first_step"])
         run.loss_sum, run.right = float(meta["loss_sum"]), int(meta["right"])
         run.seconds, run.stop = float(meta["seconds"]), bool(meta["stop"])

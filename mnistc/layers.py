@@ -174,7 +174,10 @@ class Conv2D(Layer):
         "same" surrounds the image with zeros so that it keeps its size.
     activation : {"linear", "relu", "sigmoid", "tanh", "softmax"}
     name : str, optional
-        Prefix of ``name.weight`` (height, width, in, out) and ``name.bias`` (out,).
+        Prefix of ``name.weight`` (height, width, in / groups, out) and ``name.bias`` (out,).
+    groups : int
+        Channels and filters are cut into as many groups, in order, and a group of filters sees
+        its group of channels only. Both numbers must be multiples of it.
     """
 
     filters: int
@@ -182,11 +185,17 @@ class Conv2D(Layer):
     padding: str = "valid"
     activation: str = "linear"
     name: str | None = None
+    groups: int = 1
     type: ClassVar[str] = "conv2d"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "filters", check_int("filters", self.filters, 1, 1 << 16))
         object.__setattr__(self, "kernel_size", check_kernel(self.kernel_size))
+        object.__setattr__(self, "groups", check_int("groups", self.groups, 1, 1024))
+        if self.filters % self.groups:
+            raise ValueError(
+                f"filters must be a multiple of groups, got {self.filters} and {self.groups}"
+            )
         check_choice("padding", self.padding, ("valid", "same"))
         check_choice("activation", self.activation, ACTIVATIONS)
 
@@ -195,14 +204,18 @@ class Conv2D(Layer):
         return check_kernel(self.kernel_size)
 
     def output_shape(self, shape: Shape) -> Shape:
+        if shape[2] % self.groups:
+            raise ValueError(f"Conv2D: {shape[2]} channels cannot be cut into {self.groups} groups")
         return _convolved("Conv2D", shape, self.kernel, self.padding, self.filters)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        return {"weight": (*self.kernel, shape[2], self.filters), "bias": (self.filters,)}
+        seen = shape[2] // self.groups
+        return {"weight": (*self.kernel, seen, self.filters), "bias": (self.filters,)}
 
     def multiply_adds(self, shape: Shape) -> int:
         height, width, channels = self.output_shape(shape)
-        return height * width * channels * self.kernel[0] * self.kernel[1] * shape[2]
+        seen = shape[2] // self.groups
+        return height * width * channels * self.kernel[0] * self.kernel[1] * seen
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,14 @@ def pad_same(x: Array, kernel: tuple[int, int]) -> Array:
 
 
 def convolve(x: Array, weight: Array, padding: str) -> Array:
-    """Convolve x (n, h, w, in) with weight (kh, kw, in, out), or depthwise with (kh, kw, in)."""
+    """Convolve x (n, h, w, in) with weight (kh, kw, in / groups, out), or depthwise with
+    (kh, kw, in).
+    """
     height, width = weight.shape[:2]
+    if weight.ndim == 4 and x.shape[3] > weight.shape[2]:
+        groups = x.shape[3] // weight.shape[2]
+        pairs = zip(np.split(x, groups, 3), np.split(weight, groups, 3), strict=True)
+        return np.concatenate([convolve(*pair, padding) for pair in pairs], 3)
     if padding == "same":
         x = pad_same(x, (height, width))
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1

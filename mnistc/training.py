@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -222,7 +223,10 @@ def train(run: Run, progress: Progress) -> None:
                 _train_epoch(run, progress, interrupt)
         except KeyboardInterrupt:
             for callback in run.callbacks:
-                callback.on_interrupt(run)
+                try:
+                    callback.on_interrupt(run)
+                except OSError as error:  # the caller still hears of Ctrl-C, and has the network
+                    warnings.warn(f"{type(callback).__name__}: {error}", stacklevel=2)
             raise
         finally:
             run.restore(run.snapshot())  # the averaged weights stay

@@ -121,7 +121,9 @@ def convolution(
     pooled: bool = False,
 ) -> tuple[Array, Back]:
     """`low` rounds the operands of all products, but in a first layer with a pooling behind it
-    (`pooled`) not those of the way back."""
+    (`pooled`) not those of the way back. In groups nothing is rounded."""
+    if not depthwise and x.shape[3] > weight.shape[2]:
+        return grouped(x, weight, bias, same)
     kh, kw = weight.shape[:2]
     top, left = (kh // 2, kw // 2) if same else (0, 0)
     padded = np.pad(x, ((0, 0), (top, top), (left, left), (0, 0)))
@@ -155,6 +157,21 @@ def convolution(
         part = window(seen, i, j)
         total = total + (part * used[i, j] if depthwise else part @ used[i, j])
     return np.asarray(total), back
+
+
+def grouped(x: Array, weight: Array, bias: Array, same: bool) -> tuple[Array, Back]:
+    """A convolution for each group of channels and filters."""
+    n = x.shape[3] // weight.shape[2]
+    cut = zip(np.split(x, n, 3), np.split(weight, n, 3), np.split(bias, n), strict=True)
+    outputs, backs = zip(*(convolution(*group, same, False) for group in cut), strict=True)
+
+    def back(dy: Array) -> tuple[Array, list[Array]]:
+        pairs = zip(backs, np.split(dy, n, 3), strict=True)
+        inputs, gradients = zip(*(one(part) for one, part in pairs), strict=True)
+        dweights, dbiases = zip(*gradients, strict=True)
+        return np.concatenate(inputs, 3), [np.concatenate(dweights, 3), np.concatenate(dbiases)]
+
+    return np.concatenate(outputs, 3), back
 
 
 def max_pool(x: Array, size: int, stride: int) -> tuple[Array, Back, float]:

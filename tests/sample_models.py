@@ -46,7 +46,7 @@ def small_cnn(**metadata):
         MaxPool2D(2),
         BatchNorm(),
         DepthwiseConv2D(3, "same", "tanh"),
-        Conv2D(5, 1, activation="relu"),
+        Conv2D(6, 1, activation="relu", groups=2),
         Activation("tanh"),
         Flatten(),
         Dropout(0.5),
@@ -77,6 +77,13 @@ def models(draw, activations=ACTIVATIONS):
     for _ in range(draw(st.integers(0, 4))):
         options = {
             "conv": st.builds(Conv2D, st.integers(1, 5), kernel, padding, activation),
+            "groups": st.builds(
+                lambda half, *rest: Conv2D(2 * half, *rest, groups=2),
+                st.integers(1, 3),
+                kernel,
+                padding,
+                activation,
+            ),
             "depthwise": st.builds(DepthwiseConv2D, kernel, padding, activation),
             "pool": st.builds(MaxPool2D, st.integers(1, 3), st.integers(1, 3)),
             "average": st.just(GlobalAveragePool2D()),

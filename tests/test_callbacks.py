@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,38 @@ def test_resumed_at_any_step_to_the_bit(tmp_path, single_steps, steps):
     assert [{**e, "seconds": 0} for e in history.epochs] == [
         {**e, "seconds": 0} for e in whole.epochs
     ]
+
+
+def test_callbacks_may_come_and_go_between_interruption_and_resumption(tmp_path, single_steps):
+    path, early = tmp_path / "run.npz", [EarlyStopping("loss", min_delta=9) for _ in range(3)]
+    train(network(), callbacks=early[0])
+    assert early[0].best_epoch == 1
+    with pytest.raises(Stop):
+        train(network(), callbacks=[LearningRateLog(), early[1], Checkpoint(path), StopAt(30)])
+    callbacks = [CSVLog(tmp_path / "log.csv"), early[2], Checkpoint(path)]
+    train(network(), callbacks=callbacks, resume=path)
+    assert (early[2].best, early[2].best_epoch) == (early[0].best, 1)
+
+
+class Interrupted(Callback):
+    """Ctrl-C, after the folder of the checkpoints has gone."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_epoch_end(self, run, logs):
+        shutil.rmtree(self.folder)
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_is_heard_of_where_the_checkpoint_cannot_be_written(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    net, callbacks = network(), [Checkpoint(folder / "run.npz"), Interrupted(folder)]
+    before = net.core.parameters.copy()
+    with pytest.warns(UserWarning, match="Checkpoint: .*run"), pytest.raises(KeyboardInterrupt):
+        train(net, callbacks=callbacks)
+    assert (net.core.parameters != before).any()
 
 
 KILLED = """

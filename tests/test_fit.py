@@ -159,6 +159,7 @@ def test_augment_changes_training_only():
         ({"sample_weight": np.zeros(400)}, ValueError, "0 everywhere"),
         ({"class_weight": {10: 1.0}}, ValueError, "keys of 0 to 9"),
         ({"class_weight": {1: -1.0}}, ValueError, "at least 0"),
+        ({"class_weight": dict.fromkeys(range(10), 0)}, ValueError, "not be 0 for every class"),
         ({"class_weight": 3}, ValueError, "dict or 'balanced'"),
         ({"label_smoothing": 1.0}, ValueError, "label_smoothing"),
         ({"ema": -0.1}, ValueError, "ema"),

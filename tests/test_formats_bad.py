@@ -239,7 +239,7 @@ def test_dense_layer(changes, message):
         (0, {"kernel_size": [13, 13]}, "layers[0] (conv2d): Conv2D: a 13x13 kernel"),
         (0, {"padding": "reflect"}, "layers[0].padding: 'reflect' is not one of"),
         (0, {"filters": 10**9}, "layers[0]: filters must be between 1 and 65536"),
-        (0, {"filters": 9999}, "tensors.conv2d.weight: wanted shape [3, 3, 2, 9999]"),
+        (0, {"filters": 9998}, "tensors.conv2d.weight: wanted shape [3, 3, 2, 9998]"),
         (1, {"pool_size": 11}, "layers[1] (max_pool2d): MaxPool2D: a window of 11 does not fit"),
         (1, {"pool_size": 0}, "layers[1].pool_size: 0 is less than"),
         (1, {"strides": 10**6}, "layers[1].strides: 1000000 is greater than"),

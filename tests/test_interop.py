@@ -63,7 +63,7 @@ def torch_module(model):
                 modules[f"{layer.name}_flatten"] = nn.Flatten()
             modules[layer.name] = nn.Linear(int(np.prod(shape)), outputs)
         elif isinstance(layer, (Conv2D, DepthwiseConv2D)):
-            groups = channels if isinstance(layer, DepthwiseConv2D) else 1
+            groups = channels if isinstance(layer, DepthwiseConv2D) else layer.groups
             modules[layer.name] = nn.Conv2d(
                 channels, outputs, layer.kernel, padding=layer.padding, groups=groups
             )

@@ -57,6 +57,11 @@ CASES = {
         (5, 4, 1),
         2,
     ),
+    "groups": Case(
+        (Conv2D(4, 3, activation="relu"), Conv2D(6, 3, groups=2), Dense(3, "softmax")),
+        (5, 6, 1),
+        2,
+    ),
     "norm": Case(
         (Conv2D(3, 3), BatchNorm(activation="relu"), DepthwiseConv2D(3), Dense(4, "softmax")),
         (5, 5, 1),

@@ -8,8 +8,8 @@ import pytest
 from small_data import bars
 
 import mnistc
-from mnistc import SGD, Augment, Dense, Sequential, recipes
-from mnistc.callbacks import Callback, Checkpoint
+from mnistc import SGD, Augment, Conv2D, Dense, MaxPool2D, Sequential, recipes
+from mnistc.callbacks import Callback, Checkpoint, CSVLog
 from mnistc.datasets import Dataset, synthetic
 from mnistc.recipes.distil import Distillation, harden, soften
 from mnistc.recipes.examples import Examples
@@ -222,3 +222,56 @@ def test_drawings_are_new_in_each_epoch_and_repeat():
     assert (two.images == first[0]).all() and (two.targets == first[1]).all()
     other = Drawings(data, drawn, amounts, 4)
     assert (other.images[20:] != first[0][20:]).any((1, 2)).all()
+
+
+SMALL = [Conv2D(4, 5, activation="relu"), MaxPool2D(4), Dense(10, "softmax")]
+
+
+def three(**changes):
+    """A recipe of three networks."""
+    return dataclasses.replace(
+        recipes.get("quick"), build=lambda shape, classes: SMALL, members=3, epochs=2, **changes
+    )
+
+
+def test_members_are_trained_apart_and_joined():
+    data = dataset()
+    result = three().train(data, seed=2, verbose=0)
+    alone = [
+        dataclasses.replace(three(), members=1).train(data, seed=seed, verbose=0).network
+        for seed in (6, 7, 8)
+    ]
+    joined = mnistc.ensemble(alone)
+    assert result.network.core.parameters.tobytes() == joined.core.parameters.tobytes()
+    assert [epoch["epoch"] for epoch in result.history.epochs] == [1, 2, 3, 4, 5, 6]
+    assert result.network.metadata["labels"] == list("0123456789")
+
+
+class Interrupt(Callback):
+    """Ctrl-C at the end of the n-th epoch."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def on_epoch_end(self, run, logs):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def test_members_go_on_from_their_checkpoints(tmp_path):
+    data, path = dataset(), tmp_path / "kept.npz"
+    whole = three().train(data, verbose=0, callbacks=[CSVLog(tmp_path / "log.csv")]).network
+    logs = [(tmp_path / f"log-{i}.csv").read_text().splitlines() for i in (1, 2, 3)]
+    assert [len(lines) for lines in logs] == [3, 3, 3]
+    begun = three().network_for(data)
+    with pytest.raises(KeyboardInterrupt):
+        three().train(data, network=begun, callbacks=[Checkpoint(path), Interrupt(3)], verbose=0)
+    assert sorted(p.name for p in tmp_path.glob("*.npz")) == ["kept-1.npz", "kept-2.npz"]
+    filters = begun.weights["conv2d.weight"]
+    assert (filters[..., :4] == whole.weights["conv2d.weight"][..., :4]).all()
+    assert (filters[..., 8:] != whole.weights["conv2d.weight"][..., 8:]).all()
+    resumed = three().train(data, resume=path, verbose=0).network
+    assert resumed.core.parameters.tobytes() == whole.core.parameters.tobytes()
+    with pytest.raises(FileNotFoundError, match=r"other-1\.npz"):
+        three().train(data, resume=tmp_path / "other.npz", verbose=0)

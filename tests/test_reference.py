@@ -68,6 +68,21 @@ def test_depthwise_is_a_diagonal_convolution(padding):
     np.testing.assert_allclose(got, wanted, atol=1e-12)
 
 
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_groups_are_a_convolution_with_zeros(padding):
+    layers = [Conv2D(9, (3, 5), padding, groups=3), GlobalAveragePool2D()]
+    model = random_model(layers, (7, 6, 6))
+    weight = model.weights["conv2d.weight"]
+    full = np.zeros((3, 5, 6, 9))
+    for group in range(3):
+        inputs, filters = slice(2 * group, 2 * group + 2), slice(3 * group, 3 * group + 3)
+        full[:, :, inputs, filters] = weight[..., filters]
+    x = images(model, 2)
+    wanted = convolve_in_loops(x, full, model.weights["conv2d.bias"], padding == "same")
+    got = reference.forward(model.layers, model.weights, x, model.input_shape)[0]
+    np.testing.assert_allclose(got, wanted, atol=1e-12)
+
+
 @pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 2), (2, 3), (3, 1), (1, 2)])
 def test_max_pool(size, stride):
     x = np.random.default_rng(0).normal(size=(2, 8, 7, 3))

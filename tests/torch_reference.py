@@ -43,7 +43,7 @@ def forward(layers, input_shape, flat, x, raw):
         elif layer.type in {"conv2d", "depthwise_conv2d"}:
             kh, kw = layer.kernel
             if layer.type == "conv2d":
-                weight, groups = arrays[0].permute(3, 2, 0, 1), 1
+                weight, groups = arrays[0].permute(3, 2, 0, 1), layer.groups
             else:
                 weight, groups = arrays[0].permute(2, 0, 1)[:, None], shape[2]
             padding = (kh // 2, kw // 2) if layer.padding == "same" else 0

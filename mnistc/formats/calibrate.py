@@ -56,14 +56,24 @@ def calibrate(model: ModelFile, images: npt.NDArray[Any]) -> tuple[ModelFile, di
         name = layer_name(layer)
         before = _arrays(model.weights, name)
         if isinstance(layer, (Dense, Conv2D)):
-            key = f"{name}.weight"
+            key, groups = f"{name}.weight", getattr(layer, "groups", 1)
             scales[key] = channel_scales(model.weights[key])
-            taken = _patches(layer, before["weight"].shape, rounded)
-            flat = before["weight"].reshape(taken.shape[1], -1)
-            kernel = _round(flat, scales[key], taken)
-            weights[key] = kernel.reshape(before["weight"].shape).astype(np.float32)
-            wanted = _patches(layer, before["weight"].shape, exact)
-            lost = wanted.mean(0) @ flat - taken.mean(0) @ kernel
+            kernels, losses = [], []
+            for weight, scale, seen, wanted in zip(
+                np.split(before["weight"], groups, -1),
+                np.split(scales[key], groups),
+                np.split(rounded, groups, 3),
+                np.split(exact, groups, 3),
+                strict=True,
+            ):
+                taken = _patches(layer, weight.shape, seen)
+                flat = weight.reshape(taken.shape[1], -1)
+                kernel = _round(flat, scale, taken)
+                kernels.append(kernel.reshape(weight.shape))
+                lost = _patches(layer, weight.shape, wanted).mean(0) @ flat
+                losses.append(lost - taken.mean(0) @ kernel)
+            weights[key] = np.concatenate(kernels, -1).astype(np.float32)
+            lost = np.concatenate(losses)
             weights[f"{name}.bias"] = (before["bias"] + lost).astype(np.float32)
         exact = apply_layer(layer, before, exact)
         rounded = apply_layer(layer, _arrays(weights, name), rounded)

@@ -134,8 +134,13 @@ def _absorb_input(
         added = affine.shift @ weight
         weight = weight * affine.scale[:, None]
     elif isinstance(layer, Conv2D):
-        added = np.einsum("hwio,i->o", weight, affine.shift)
-        weight = weight * affine.scale[:, None]
+        seen, repeats = (layer.groups, -1), layer.filters // layer.groups
+        scale, shift = (  # (in / groups, out): of the inputs that each filter sees
+            np.repeat(values.reshape(seen).T, repeats, axis=1)
+            for values in (affine.scale, affine.shift)
+        )
+        added = (weight * shift).sum((0, 1, 2))
+        weight = weight * scale
     else:
         added = weight.sum(axis=(0, 1)) * affine.shift
         weight = weight * affine.scale

@@ -1,8 +1,9 @@
 """Weights in the layouts of Keras and PyTorch, as NumPy arrays; neither package is needed.
 
-Keras' kernels have our layout: dense (in, out), convolution (height, width, in, out), depthwise
-with one more axis of size 1. PyTorch's are (out, in) and (out, in, height, width), and its images
-are channels first, so the rows of a dense layer after a flattened image are put in that order.
+Keras' kernels have our layout: dense (in, out), convolution (height, width, in / groups, out),
+depthwise with one more axis of size 1. PyTorch's are (out, in) and (out, in / groups, height,
+width), and its images are channels first, so the rows of a dense layer after a flattened image are
+put in that order.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class _Graph:
         name = layer_name(layer)
         weight, bias = self._arrays(name, "weight", "bias")
         if isinstance(layer, Conv2D):
-            weight, group = weight.transpose(3, 2, 0, 1), 1
+            weight, group = weight.transpose(3, 2, 0, 1), layer.groups
         else:
             weight, group = weight.transpose(2, 0, 1)[:, None], weight.shape[2]
         height, width = layer.kernel

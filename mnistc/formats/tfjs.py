@@ -186,7 +186,7 @@ def _pair(config: Config, key: str) -> tuple[int, int]:
 def _common(config: Config) -> dict[str, Any]:
     """Parameters shared by the layers that have weights, and what they may not ask for."""
     once = (1, [1, 1], None)
-    _expect(config, strides=once, dilation_rate=once, groups=(1,), depth_multiplier=(1,))
+    _expect(config, strides=once, dilation_rate=once, depth_multiplier=(1,))
     _expect(config, data_format=("channels_last", None))
     activation = config.get("activation") or "linear"
     return {"activation": activation}
@@ -194,11 +194,13 @@ def _common(config: Config) -> dict[str, Any]:
 
 def _conv2d(config: Config) -> Layer:
     kernel, padding = _pair(config, "kernel_size"), config.get("padding", "valid")
-    return Conv2D(_get(config, "filters", int), kernel, padding, **_common(config))
+    groups = config.get("groups", 1)
+    return Conv2D(_get(config, "filters", int), kernel, padding, groups=groups, **_common(config))
 
 
 def _depthwise(config: Config) -> Layer:
     kernel, padding = _pair(config, "kernel_size"), config.get("padding", "valid")
+    _expect(config, groups=(1,))
     return DepthwiseConv2D(kernel, padding, **_common(config))
 
 

@@ -7,10 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mnistc.formats.files import PathLike, write_atomic
 from mnistc.formats.model_file import ModelFile
 from mnistc.formats.tensors import stored_float
 from mnistc.formats.tfjs import Config, keras_array
+from mnistc.formats.untrusted import F32
 from mnistc.layers import (
     BatchNorm,
     Conv2D,
@@ -74,6 +77,8 @@ def _document(model: ModelFile, quantize: str | None) -> tuple[Config, list[Conf
             array = model.weights[f"{layer_name(layer)}.{role}"]
             if isinstance(layer, DepthwiseConv2D) and role == "weight":
                 array = array[..., None]
+            elif isinstance(layer, Conv2D) and role == "weight":
+                array = _ungrouped(array, layer.groups)
             entry: Config = {
                 "name": f"{layer_name(layer)}/{keras_array(layer, role)}",
                 "shape": list(array.shape),
@@ -94,6 +99,17 @@ def _document(model: ModelFile, quantize: str | None) -> tuple[Config, list[Conf
         "backend": "tensor_flow.js",
     }
     return topology, manifest, b"".join(parts)
+
+
+def _ungrouped(weight: F32, groups: int) -> F32:
+    """Kernel (kh, kw, in, out) for one (kh, kw, in / groups, out), as TensorFlow.js knows no
+    groups: 0 where a filter does not see an input.
+    """
+    kh, kw, seen, out = weight.shape
+    whole = np.zeros((kh, kw, groups, seen, groups, out // groups), np.float32)
+    each = np.arange(groups)
+    whole[:, :, each, :, each] = np.moveaxis(weight.reshape(kh, kw, seen, groups, -1), 3, 0)
+    return whole.reshape(kh, kw, groups * seen, out)
 
 
 def _keras_name(name: str) -> str:

@@ -137,6 +137,8 @@ def layer_entry(layer: Layer, shape: Shape) -> dict[str, Any]:
     """JSON object of a layer: its hyper-parameters and the names of its tensors."""
     entry = layer.config()
     entry.pop("momentum", None)  # only training needs it
+    if entry.get("groups") == 1:
+        del entry["groups"]  # the rule
     arrays = [*layer.weight_shapes(shape), *layer.state_shapes(shape)]
     return entry | {key: f"{layer_name(layer)}.{key}" for key in arrays}
 

@@ -30,8 +30,8 @@ MODERATE = Augment(
     rotation=10, scale=0.1, shift=1, shear=10, aspect=0.1, elastic_alpha=8, thickness=1
 )
 FASHION = Augment(shift=2, scale=0.05, erase=0.25)
-LARGE = Augment(
-    rotation=8, scale=0.1, shift=1.5, shear=6, aspect=0.06, elastic_alpha=16, thickness=0.3
+WIDE = Augment(
+    rotation=15, scale=0.15, shift=2, shear=10, aspect=0.1, elastic_alpha=16, thickness=1
 )
 SLIGHT = Augment(rotation=3, scale=0.03, shift=0.5)  # on top of a teacher's copies
 STRONG = Augment(
@@ -78,6 +78,21 @@ def tiny_cnn(input_shape: Shape, classes: int) -> list[Layer]:
         MaxPool2D(2),
         Conv2D(8, 3, activation="relu"),
         Flatten(),
+        Dense(classes, "softmax"),
+    ]
+
+
+def member_cnn(input_shape: Shape, classes: int) -> list[Layer]:
+    return [
+        Conv2D(16, 5, activation="relu"),
+        MaxPool2D(2),
+        *_normalized(32, padding="same"),
+        Conv2D(48, 3, padding="same", activation="relu"),
+        MaxPool2D(2),
+        *_normalized(56),
+        *_normalized(56),
+        Flatten(),
+        Dropout(0.25),
         Dense(classes, "softmax"),
     ]
 
@@ -154,20 +169,22 @@ RECIPES = [
     ),
     Recipe(
         name="cnn-large",
-        description="Five convolutions with batch normalisation, 279 thousand weights.",
-        build=large_cnn,
-        epochs=20,
+        description="Five networks of 74 thousand weights each, joined into one.",
+        build=member_cnn,
+        members=5,
+        epochs=60,
         batch_size=128,
         optimizer=AdamW(0.003, weight_decay=0.02),
         schedule=OneCycle(),
-        augment=LARGE,
+        augment=WIDE,
         ema=0.998,
         expected="int8: MNIST 99.66 %, mean of seeds 0, 1, 2 (99.60, 99.71, 99.66); "
         "25 minutes on one core",
     ),
     Recipe(
         name="fashion",
-        description="The network of `cnn-large` for Fashion-MNIST; written, not run.",
+        description="Five wide convolutions with batch normalisation for Fashion-MNIST; written, "
+        "not run.",
         build=large_cnn,
         dataset="fashion_mnist",
         epochs=30,

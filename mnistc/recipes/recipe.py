@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnistc.augment import Augment
-from mnistc.callbacks import Callback
+from mnistc.callbacks import Callback, Checkpoint, CSVLog
+from mnistc.ensemble import copy_into, ensemble
 from mnistc.history import History
 from mnistc.layers import Layer, Shape
 from mnistc.model import PathLike, Sequential
@@ -66,6 +68,10 @@ class Recipe:
     distillation : Distillation, optional
         Where a teacher's answers to copies of the first epoch's examples are learnt in place of
         the labels. The network must end in a dense layer with softmax.
+    members : int
+        Networks that are trained one after the other, each with a seed of its own, and joined
+        (see `mnistc.ensemble`). Files of checkpoints and figures are numbered then:
+        ``kept-1.npz``, ``kept-2.npz``...
     expected : str
         Accuracy and time that were measured.
     """
@@ -84,13 +90,19 @@ class Recipe:
     ema: float = 0.0
     prepare: Prepare | None = None
     distillation: Distillation | None = None
+    members: int = 1
     expected: str = ""
 
     def network(
         self, input_shape: Shape = (28, 28, 1), classes: int = 10, seed: int = 0
     ) -> Sequential:
         """The network of this recipe before training."""
-        return Sequential(self.build(input_shape, classes), input_shape, seed)
+        networks = self._networks(input_shape, classes, seed)
+        return networks[0] if self.members == 1 else ensemble(networks)
+
+    def _networks(self, input_shape: Shape, classes: int, seed: int) -> list[Sequential]:
+        seeds = range(seed * self.members, (seed + 1) * self.members)
+        return [Sequential(self.build(input_shape, classes), input_shape, own) for own in seeds]
 
     def train(
         self,
@@ -118,7 +130,8 @@ class Recipe:
         epochs : int, optional
             In place of the recipe's own number.
         seed, n_threads, callbacks, resume, verbose
-            As in `Sequential.fit`.
+            As in `Sequential.fit`; of several members those after the one that was interrupted
+            are trained from the beginning.
         network : Sequential, optional
             Made by `network`; give it to keep hold of it when the training is interrupted.
         data_dir : path, optional
@@ -138,35 +151,46 @@ class Recipe:
                 *self.distillation.pool(examples.images, examples.targets, seed, n_threads)
             )
         held_out = None if validation is None else (validation.images, validation.labels)
+        alone = self.members == 1
+        members = [network] if alone else self._networks(network.input_shape, network.classes, seed)
+        callbacks, history = list(callbacks), History()
         began = time.perf_counter()
         try:
-            history = network.fit(
-                examples.images,
-                examples.targets,
-                epochs=self.epochs if epochs is None else epochs,
-                batch_size=self.batch_size,
-                optimizer=self.optimizer,
-                schedule=self.schedule,
-                loss=self.loss,
-                label_smoothing=self.label_smoothing,
-                augment=self.augment,
-                ema=self.ema,
-                validation_data=held_out,
-                callbacks=[*callbacks, Renewal(examples)],
-                seed=seed,
-                n_threads=n_threads,
-                resume=resume,
-                precision=precision,
-                verbose=verbose,
-            )
+            for number, member in enumerate(members, 1):
+                trained = member.fit(
+                    examples.images,
+                    examples.targets,
+                    epochs=self.epochs if epochs is None else epochs,
+                    batch_size=self.batch_size,
+                    optimizer=self.optimizer,
+                    schedule=self.schedule,
+                    loss=self.loss,
+                    label_smoothing=self.label_smoothing,
+                    augment=self.augment,
+                    ema=self.ema,
+                    validation_data=held_out,
+                    callbacks=[
+                        *(callbacks if alone else _numbered(callbacks, number)),
+                        Renewal(examples),
+                    ],
+                    seed=seed if alone else member.seed,
+                    n_threads=n_threads,
+                    resume=resume if alone else _kept(resume, number),
+                    precision=precision,
+                    verbose=verbose,
+                )
+                for epoch in trained.epochs:
+                    history.append({**epoch, "epoch": len(history.epochs) + 1})
         except KeyboardInterrupt:
-            self._finish(network)
+            self._finish(network, members)
             raise
-        self._finish(network)
+        self._finish(network, members)
         return Result(network, history, time.perf_counter() - began)
 
-    def _finish(self, network: Sequential) -> None:
-        """Bring a pupil's answers back from the teacher's temperature."""
+    def _finish(self, network: Sequential, members: list[Sequential]) -> None:
+        """Join the members, and bring a pupil's answers back from the teacher's temperature."""
+        if self.members > 1:
+            copy_into(network, members)
         if self.distillation is not None:
             harden(network, self.distillation.temperature)
 
@@ -176,3 +200,27 @@ class Recipe:
         network = self.network((height, width, channels), len(data.class_names), seed)
         network.metadata.update(name=self.name, labels=list(data.class_names), license="MIT")
         return network
+
+
+def _own_path(path: PathLike, number: int) -> Path:
+    """What a member's file is called: ``kept-1.npz`` for ``kept.npz``."""
+    return Path(path).with_stem(f"{Path(path).stem}-{number}")
+
+
+def _numbered(callbacks: Iterable[Callback], number: int) -> list[Callback]:
+    """The callbacks for one member, which write files of its own."""
+    own = []
+    for callback in callbacks:
+        if isinstance(callback, (Checkpoint, CSVLog)):
+            callback = copy.copy(callback)
+            callback.path = _own_path(callback.path, number)
+        own.append(callback)
+    return own
+
+
+def _kept(resume: PathLike | None, number: int) -> Path | None:
+    """A member's checkpoint, if training got as far; the first member must have one."""
+    if resume is None:
+        return None
+    path = _own_path(resume, number)
+    return path if number == 1 or path.exists() else None

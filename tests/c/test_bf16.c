@@ -282,6 +282,7 @@ static const mc_layer WINOGRAD[] = {{.type = MC_CONV2D, .units = 19, RELU3},
 static const mc_layer UNPOOLED[] = {{.type = MC_CONV2D, .units = 7, RELU3},
                                     {.type = MC_CONV2D, .units = 33, .same_padding = 1, RELU3},
                                     {.type = MC_BATCH_NORM, .epsilon = 1e-3f},
+                                    {.type = MC_CONV2D, .units = 6, .groups = 3, RELU3},
                                     {.type = MC_CONV2D, .units = 3, RELU3},
                                     {.type = MC_DENSE, .units = 5, .activation = MC_SOFTMAX}};
 static const mc_layer WIDE[] = {{.type = MC_DENSE, .units = 300, .activation = MC_TANH},

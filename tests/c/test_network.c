@@ -48,6 +48,15 @@ static void test_refused_layers(void) {
            (mc_layer){.type = MC_CONV2D, .units = 1, .kernel_height = 2, .kernel_width = 3}, 0);
     refuse("a kernel beyond its image", (mc_shape){4, 9, 1},
            (mc_layer){.type = MC_CONV2D, .units = 1, .kernel_height = 5, .kernel_width = 3}, 0);
+    static const int groups[] = {-1, 2, 3, 2000};
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+        refuse("groups", (mc_shape){4, 9, 2000 * 3 + 2},
+               (mc_layer){.type = MC_CONV2D,
+                          .units = 2000 * 3 - 1,
+                          .groups = groups[i],
+                          .kernel_height = 1,
+                          .kernel_width = 1},
+               0);
     refuse("a window beyond its image", (mc_shape){2, 2, 1},
            (mc_layer){.type = MC_MAX_POOL2D, .pool_size = 3, .stride = 1}, 0);
     refuse("a layer type", DIGIT, (mc_layer){.type = (mc_layer_type)99}, 0);
@@ -156,6 +165,8 @@ static const mc_layer CONVOLUTIONS[] = {
     {.type = MC_DEPTHWISE_CONV2D, .kernel_height = 3, .kernel_width = 3, .same_padding = 1},
     {.type = MC_CONV2D, .units = 17, .kernel_height = 3, .kernel_width = 3, .activation = MC_RELU},
     {.type = MC_MAX_POOL2D, .pool_size = 2, .stride = 2},
+    {.type = MC_CONV2D, .units = 34, .groups = 17, .kernel_height = 3, .kernel_width = 1},
+    {.type = MC_CONV2D, .units = 66, .groups = 2, .kernel_height = 1, .kernel_width = 1},
     {.type = MC_FLATTEN},
     {.type = MC_DROPOUT, .rate = 0.2f},
     {.type = MC_DENSE, .units = 10, .activation = MC_SOFTMAX}};

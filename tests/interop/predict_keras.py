@@ -22,7 +22,11 @@ def layer(entry):
     make = {
         "dense": lambda: layers.Dense(entry["units"], activation),
         "conv2d": lambda: layers.Conv2D(
-            entry["filters"], kernel, padding=padding, activation=activation
+            entry["filters"],
+            kernel,
+            padding=padding,
+            activation=activation,
+            groups=entry.get("groups", 1),
         ),
         "depthwise_conv2d": lambda: layers.DepthwiseConv2D(
             kernel, padding=padding, activation=activation

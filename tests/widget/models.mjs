@@ -49,8 +49,8 @@ export function randomModel(layers, { seed = 1, tensor = floatTensor, labels = D
       add("weight", [h * w * c, layer.units], tensor);
       [h, w, c] = [1, 1, layer.units];
     } else if (/conv/.test(layer.type)) {
-      const [kh, kw] = layer.kernel_size, deep = layer.type == "conv2d" ? [layer.filters] : [];
-      add("weight", [kh, kw, c, ...deep], tensor);
+      const [kh, kw] = layer.kernel_size, { groups = 1, filters } = layer;
+      add("weight", layer.type == "conv2d" ? [kh, kw, c / groups, filters] : [kh, kw, c], tensor);
       if (!same) [h, w] = [h - kh + 1, w - kw + 1];
       c = layer.filters || c;
     } else if (layer.type == "max_pool2d") {
@@ -76,6 +76,8 @@ export const EVERYTHING = [
   { type: "batch_norm", epsilon: 0.001 },
   { type: "max_pool2d", pool_size: 3, strides: 2 },
   { type: "depthwise_conv2d", kernel_size: [3, 3], padding: "same", activation: "tanh" },
+  { type: "conv2d", filters: 15, kernel_size: [3, 1], padding: "same", groups: 5 },
+  { type: "conv2d", filters: 10, kernel_size: [1, 1], padding: "valid", groups: 5 },
   { type: "conv2d", filters: 7, kernel_size: [3, 3], padding: "valid", activation: "linear" },
   { type: "activation", activation: "relu" },
   { type: "depthwise_conv2d", kernel_size: [1, 3], padding: "valid" },

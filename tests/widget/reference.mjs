@@ -35,8 +35,10 @@ function apply(layer, spec, image) {
       return grid(height, width, (y, x) => each.map((f) => {
         let sum = bias[f];
         for (const [i, j, values] of window(image, y - top, x - left, kh, kw)) {
-          values.forEach((v, c) => {
-            sum += v * weight[((i * kw + j) * values.length + c) * channels + f];
+          const { groups = 1 } = spec, n = values.length / groups;
+          const group = Math.floor(f / (channels / groups));
+          values.slice(group * n, group * n + n).forEach((v, c) => {
+            sum += v * weight[((i * kw + j) * n + c) * channels + f];
           });
         }
         return sum;

@@ -27,6 +27,8 @@ export interface Layer {
   stride: number;
   /** Zeros above and left of a convolution's image. */
   border: Shape;
+  /** Of a convolution's channels and filters. */
+  groups: number;
   epsilon: number;
 }
 
@@ -49,7 +51,7 @@ export const MAX_FILE = 1 << 21; // characters
 const MAX_MARKS = 120_000;
 const MAX_LAYERS = 100;
 const MAX_SIZE = 3 << 19; // weights, in one tensor and in all of them; values of an activation
-const MAX_WORK = 15_000_000; // multiply-adds of one prediction: some 20 ms
+const MAX_WORK = 19_000_000; // multiply-adds of one prediction: some 20 ms
 const ACTIVATIONS = ["linear", "relu", "sigmoid", "tanh", "softmax"];
 /** As the bytes of any machine with a browser are: little-endian. */
 const TYPES: Json = { f32: Float32Array, f16: Int16Array, i8: Int8Array };
@@ -154,7 +156,7 @@ function readLayer(json: Json, index: number, input: Shape, tensors: Record<stri
   want(ACTIVATIONS.includes(activation), where, `an activation (${ACTIVATIONS})`, activation);
   want(epsilon >= 0, where, "an epsilon", epsilon);
   const flat = /^(dense|flatten|global)/.test(type);
-  let wanted = [channels], window = [1, 1], stride = 1, border = [0, 0];
+  let wanted = [channels], window = [1, 1], stride = 1, border = [0, 0], groups = channels;
   if (type == "dense") {
     wanted = sizes([product(input), json.units], where);
   } else if (/conv/.test(type)) {
@@ -164,7 +166,12 @@ function readLayer(json: Json, index: number, input: Shape, tensors: Record<stri
     want(/^(same|valid)$/.test(padding), where, "padding valid or same", padding);
     if (padding == "same") border = window.map((k) => (k - 1) / 2);
     wanted = [...window, channels];
-    if (type == "conv2d") wanted = sizes([...wanted, json.filters], where);
+    if (type == "conv2d") {
+      groups = json.groups || 1;
+      const { filters } = json, seen = channels / groups;
+      sizes([groups, seen, filters / groups], where);
+      wanted = sizes([...window, seen, filters], where);
+    }
   } else if (type == "max_pool2d") {
     const pool = json.pool_size;
     stride = json.strides || pool;
@@ -183,14 +190,14 @@ function readLayer(json: Json, index: number, input: Shape, tensors: Record<stri
   });
   return {
     type, name: String(json.name || type), activation, input, output, tensors: own, window, stride,
-    border, epsilon: +epsilon,
+    border, groups, epsilon: +epsilon,
   };
 }
 
 /** Multiply-adds of one layer, or what takes as long: a sigmoid is worth some 12. */
 const work = ({ activation, output, input, window, tensors }: Layer) => product(output) *
   ((tensors[0] ? tensors[0].data.length / output[2] : product(window)) +
-    (/^(lin|rel)/.test(activation) ? 4 : 12)) + product(input);
+    (/^(lin|rel)/.test(activation) ? 8 : 12)) + product(input);
 
 function parse(json: unknown): Json {
   const text = typeof json == "string";

@@ -39,37 +39,29 @@ function dense({ output: [, , units], tensors: [weight, bias] }: Layer): Step {
   };
 }
 
-/** The image within its border of zeros. */
-function padder({ input: [height, width, channels], border: [top, left] }: Layer) {
-  const row = (width + 2 * left) * channels, line = width * channels;
-  const padded = new Float32Array((height + 2 * top) * row);
-  return (x: Float32Array) => {
-    for (let i = 0; i < height; i++) {
-      padded.set(x.subarray(i * line, (i + 1) * line), (i + top) * row + left * channels);
-    }
-    return padded;
-  };
-}
-
 /**
  * Convolution: 4 filters of 2 neighbouring pixels at once, so that eight sums stay in registers.
- * A kernel row times the input channels is contiguous in both the image and the weights, which are
- * packed as (filters / 4, kh, kw * in, 4).
+ * A kernel row times the channels of a group is contiguous in both the image and the weights, which
+ * are packed as (groups, filters of a group / 4, kh, kw * channels, 4). Depthwise is as many groups
+ * as channels.
  */
 function conv2d(layer: Layer): Step {
-  const { output: [height, width, filters], window: [kh, kw], tensors: [weight, bias] } = layer;
-  const channels = layer.input[2], span = kw * channels, size = kh * span;
-  const row = (width + kw - 1) * channels, pad = padder(layer);
-  const packed = new Float32Array((filters + 3) * size), start = new Float32Array(filters + 3);
-  start.set(bias.data);
+  const { input: [lines, columns, all], output: [height, width, filters], window: [kh, kw],
+    border: [top, left], groups, tensors: [weight, bias] } = layer;
+  const channels = all / groups, span = kw * channels, size = kh * span;
+  const each = filters / groups, slots = (each + 3) & ~3;
+  const row = (width + kw - 1) * channels, x = new Float32Array((height + kh - 1) * row);
+  const packed = new Float32Array(groups * slots * size), start = new Float32Array(groups * slots);
   for (let f = 0; f < filters; f++) {
+    const s = Math.floor(f / each) * (slots - each) + f;
+    start[s] = bias.data[f];
     for (let k = 0; k < size; k++) {
-      packed[((f >> 2) * size + k) * 4 + (f & 3)] = weight.data[k * filters + f];
+      packed[((s >> 2) * size + k) * 4 + (s & 3)] = weight.data[k * filters + f];
     }
   }
 
   /** Filters f to f + 3 of the pixels whose windows begin at first and second. */
-  function pixels(x: Float32Array, first: number, second: number, f: number, tile: Float64Array) {
+  function pixels(first: number, second: number, f: number) {
     let s0 = start[f], s1 = start[f + 1], s2 = start[f + 2], s3 = start[f + 3];
     let t0 = s0, t1 = s1, t2 = s2, t3 = s3;
     let p = f * size;
@@ -87,15 +79,21 @@ function conv2d(layer: Layer): Step {
 
   const tile = new Float64Array(8);
   return (image, out) => {
-    const x = pad(image);
-    for (let f = 0; f < filters; f += 4) {
-      for (let i = 0; i < height; i++) {
-        for (let j = 0; j < width; j += 2) {
-          const next = Math.min(j + 1, width - 1), to = (i * width + j) * filters + f;
-          pixels(x, i * row + j * channels, i * row + next * channels, f, tile);
-          for (let k = 0; k < 4 && f + k < filters; k++) {
-            out[to + k] = tile[k];
-            if (next > j) out[to + filters + k] = tile[4 + k];
+    for (let group = 0; group < groups; group++) {
+      for (let p = 0; p < lines * columns; p++) { // its channels, within a border of zeros
+        const to = Math.floor(p / columns + top) * row + (p % columns + left) * channels;
+        for (let c = 0; c < channels; c++) x[to + c] = image[p * all + group * channels + c];
+      }
+      for (let f = 0; f < each; f += 4) {
+        for (let i = 0; i < height; i++) {
+          for (let j = 0; j < width; j += 2) {
+            const next = Math.min(j + 1, width - 1);
+            const to = (i * width + j) * filters + group * each + f;
+            pixels(i * row + j * channels, i * row + next * channels, group * slots + f);
+            for (let k = 0; k < 4 && f + k < each; k++) {
+              out[to + k] = tile[k];
+              if (next > j) out[to + filters + k] = tile[4 + k];
+            }
           }
         }
       }
@@ -103,24 +101,19 @@ function conv2d(layer: Layer): Step {
   };
 }
 
-/** What goes on within each channel: a depthwise convolution, or without weights a max-pool. */
-function perChannel(layer: Layer): Step {
-  const { output: [height, width, channels], window: [kh, kw], stride, tensors } = layer;
-  const pad = padder(layer), row = (layer.input[1] + 2 * layer.border[1]) * channels;
-  const offsets: number[] = [];
-  for (let k = 0; k < kh * kw; k++) offsets.push(Math.floor(k / kw) * row + (k % kw) * channels);
-  const [weight, bias] = tensors.map((tensor) => tensor.data);
-  return (image, out) => {
-    const x = pad(image);
+function maxPool({ input, output: [height, width, channels], window: [size], stride }: Layer): Step {
+  const row = input[1] * channels, offsets: number[] = [];
+  for (let k = 0; k < size * size; k++) {
+    offsets.push(Math.floor(k / size) * row + (k % size) * channels);
+  }
+  return (x, out) => {
     let to = 0;
     for (let i = 0; i < height; i++) {
       for (let j = 0; j < width; j++) {
-        const corner = i * stride * row + j * stride * channels;
         for (let c = 0; c < channels; c++) {
-          let sum = weight ? bias[c] : -Infinity;
+          let sum = -Infinity;
           for (let k = 0; k < offsets.length; k++) {
-            const v = x[corner + offsets[k] + c];
-            sum = weight ? sum + v * weight[k * channels + c] : Math.max(sum, v);
+            sum = Math.max(sum, x[(i * row + j * channels) * stride + offsets[k] + c]);
           }
           out[to++] = sum;
         }
@@ -148,7 +141,7 @@ function batchNorm({ tensors, epsilon }: Layer): Step {
 }
 
 const STEPS: Record<string, (layer: Layer) => Step> = {
-  dense, conv2d, depthwise_conv2d: perChannel, max_pool2d: perChannel,
+  dense, conv2d, depthwise_conv2d: conv2d, max_pool2d: maxPool,
   global_average_pool2d: averagePool, batch_norm: batchNorm,
 };
 

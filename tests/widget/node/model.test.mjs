@@ -131,6 +131,10 @@ const DAMAGE = [
   [(f) => { f.layers[0].kernel_size = [1e9 + 1, 1e9 + 1]; }, /layers\[0\]/],
   [(f) => { f.layers[0].kernel_size = [31, 31]; }, /layers\[0\]/],
   [(f) => { f.layers[0].kernel_size = ["3", "3"]; }, /layers\[0\]/],
+  [(f) => { f.layers[0].groups = 5; }, /layers\[0\]: wanted possible sizes, got \[5,0\.2,0\.8\]/],
+  [(f) => { f.layers[0].groups = 0.5; }, /layers\[0\]: wanted possible sizes/],
+  [(f) => { f.layers[0].groups = -1; }, /layers\[0\]/],
+  [(f) => { f.layers[0].groups = "1"; }, /layers\[0\]/],
   [(f) => { f.layers[0].padding = "reflect"; }, /padding/],
   [(f) => { f.layers[0].filters = 1e9; }, /layers\[0\]/],
   [(f) => { f.layers[0].filters = -4; }, /layers\[0\]/],
@@ -184,7 +188,7 @@ test("a model that would take forever is refused", () => {
   ];
   assert.throws(() => loadModel(randomModel(slow)), /multiply-adds/);
   const wide = { type: "conv2d", filters: 400, kernel_size: [1, 1] };
-  const layers = (activation) => [wide, ...Array(6).fill({ type: "activation", activation }),
+  const layers = (activation) => [wide, ...Array(5).fill({ type: "activation", activation }),
     { type: "global_average_pool2d" }, { type: "dense", units: 10 }];
   assert.ok(loadModel(randomModel(layers("relu"))));
   assert.throws(() => loadModel(randomModel(layers("tanh"))), /multiply-adds/);
