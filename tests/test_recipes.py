@@ -8,11 +8,12 @@ import pytest
 from small_data import bars
 
 import mnistc
-from mnistc import SGD, Augment, Conv2D, Dense, MaxPool2D, Sequential, recipes
+from mnistc import SGD, Augment, Constant, Conv2D, Dense, MaxPool2D, Sequential, recipes
 from mnistc.callbacks import Callback, Checkpoint, CSVLog
 from mnistc.datasets import Dataset, synthetic
 from mnistc.recipes.distil import Distillation, harden, soften
 from mnistc.recipes.examples import Examples
+from mnistc.recipes.recipe import Refinement
 from mnistc.recipes.strokes import Drawings, WithStrokes
 
 
@@ -245,6 +246,19 @@ def test_members_are_trained_apart_and_joined():
     assert result.network.core.parameters.tobytes() == joined.core.parameters.tobytes()
     assert [epoch["epoch"] for epoch in result.history.epochs] == [1, 2, 3, 4, 5, 6]
     assert result.network.metadata["labels"] == list("0123456789")
+
+
+def test_joined_members_are_trained_on():
+    data, last = dataset(), Refinement(1, SGD(0.01), Constant(), Augment(shift=1))
+    result = three(refinement=last).train(data, seed=2, verbose=0)
+    joined = three().train(data, seed=2, verbose=0).network
+    recipe = three()
+    joined.fit(
+        data.images, data.labels, epochs=1, batch_size=recipe.batch_size, optimizer=last.optimizer,
+        augment=last.augment, ema=recipe.ema, seed=2, verbose=0,
+    )  # fmt: skip
+    assert result.network.core.parameters.tobytes() == joined.core.parameters.tobytes()
+    assert len(result.history.epochs) == 7
 
 
 class Interrupt(Callback):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistc.augment import Augment
 from mnistc.callbacks import Callback, Checkpoint, CSVLog
@@ -50,6 +50,22 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Refinement:
+    """A last training of members that have been joined, as one network.
+
+    Attributes
+    ----------
+    epochs, optimizer, schedule, augment
+        As in `Sequential.fit`; all else is as in the members' training.
+    """
+
+    epochs: int
+    optimizer: Optimizer
+    schedule: Schedule
+    augment: Augment | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A training that anyone can repeat: the network, the data and every setting.
 
@@ -72,6 +88,8 @@ class Recipe:
         Networks that are trained one after the other, each with a seed of its own, and joined
         (see `mnistc.ensemble`). Files of checkpoints and figures are numbered then:
         ``kept-1.npz``, ``kept-2.npz``...
+    refinement : Refinement, optional
+        How the joined network is trained on.
     expected : str
         Accuracy and time that were measured.
     """
@@ -91,6 +109,7 @@ class Recipe:
     prepare: Prepare | None = None
     distillation: Distillation | None = None
     members: int = 1
+    refinement: Refinement | None = None
     expected: str = ""
 
     def network(
@@ -151,46 +170,73 @@ class Recipe:
                 *self.distillation.pool(examples.images, examples.targets, seed, n_threads)
             )
         held_out = None if validation is None else (validation.images, validation.labels)
-        alone = self.members == 1
-        members = [network] if alone else self._networks(network.input_shape, network.classes, seed)
         callbacks, history = list(callbacks), History()
         began = time.perf_counter()
+
+        def fit(one: Sequential, seed: int, number: int | None = None, **changes: Any) -> None:
+            """Train one network, the `number`-th if there are several."""
+            settings = {
+                "epochs": self.epochs if epochs is None else epochs,
+                "optimizer": self.optimizer,
+                "schedule": self.schedule,
+                "augment": self.augment,
+                **changes,
+            }
+            own = callbacks if number is None else _numbered(callbacks, number)
+            trained = one.fit(
+                examples.images,
+                examples.targets,
+                batch_size=self.batch_size,
+                loss=self.loss,
+                label_smoothing=self.label_smoothing,
+                ema=self.ema,
+                validation_data=held_out,
+                callbacks=[*own, Renewal(examples)],
+                seed=seed,
+                n_threads=n_threads,
+                resume=resume if number is None else _kept(resume, number),
+                precision=precision,
+                verbose=verbose,
+                **settings,
+            )
+            for epoch in trained.epochs:
+                history.append({**epoch, "epoch": len(history.epochs) + 1})
+
         try:
-            for number, member in enumerate(members, 1):
-                trained = member.fit(
-                    examples.images,
-                    examples.targets,
-                    epochs=self.epochs if epochs is None else epochs,
-                    batch_size=self.batch_size,
-                    optimizer=self.optimizer,
-                    schedule=self.schedule,
-                    loss=self.loss,
-                    label_smoothing=self.label_smoothing,
-                    augment=self.augment,
-                    ema=self.ema,
-                    validation_data=held_out,
-                    callbacks=[
-                        *(callbacks if alone else _numbered(callbacks, number)),
-                        Renewal(examples),
-                    ],
-                    seed=seed if alone else member.seed,
-                    n_threads=n_threads,
-                    resume=resume if alone else _kept(resume, number),
-                    precision=precision,
-                    verbose=verbose,
-                )
-                for epoch in trained.epochs:
-                    history.append({**epoch, "epoch": len(history.epochs) + 1})
+            if self.members == 1:
+                fit(network, seed)
+            else:
+                self._train_members(network, seed, epochs, fit)
         except KeyboardInterrupt:
-            self._finish(network, members)
+            self._finish(network)
             raise
-        self._finish(network, members)
+        self._finish(network)
         return Result(network, history, time.perf_counter() - began)
 
-    def _finish(self, network: Sequential, members: list[Sequential]) -> None:
-        """Join the members, and bring a pupil's answers back from the teacher's temperature."""
-        if self.members > 1:
+    def _train_members(
+        self, network: Sequential, seed: int, epochs: int | None, fit: Callable[..., None]
+    ) -> None:
+        """Train each member with `fit`, join them in `network`, and train that."""
+        members = self._networks(network.input_shape, network.classes, seed)
+        try:
+            for number, member in enumerate(members, 1):
+                fit(member, member.seed, number)
+        finally:
             copy_into(network, members)
+        last = self.refinement
+        if last is not None:
+            fit(
+                network,
+                seed,
+                len(members) + 1,
+                epochs=last.epochs if epochs is None else min(epochs, last.epochs),
+                optimizer=last.optimizer,
+                schedule=last.schedule,
+                augment=last.augment,
+            )
+
+    def _finish(self, network: Sequential) -> None:
+        """Bring a pupil's answers back from the teacher's temperature."""
         if self.distillation is not None:
             harden(network, self.distillation.temperature)
 
