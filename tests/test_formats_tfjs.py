@@ -486,3 +486,10 @@ def test_one_pixel_becomes_a_vector(tmp_path, layers):
     document = written(random_model(layers, (5, 5, 2)), tmp_path)
     kinds = [layer["class_name"] for layer in layers_of(document)]
     assert kinds.index("Flatten") == 2
+
+
+def test_groups_that_are_too_large_without_them(tmp_path):
+    layers = [Conv2D(8192, 1), Conv2D(8192, 1, groups=1024), GlobalAveragePool2D(), Dense(2)]
+    with pytest.raises(ValueError, match="a kernel without its 1024 is too large"):
+        written(random_model(layers, (1, 1, 1)), tmp_path)
+    assert not any(tmp_path.iterdir())

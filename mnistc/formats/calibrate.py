@@ -58,23 +58,16 @@ def calibrate(model: ModelFile, images: npt.NDArray[Any]) -> tuple[ModelFile, di
         if isinstance(layer, (Dense, Conv2D)):
             key, groups = f"{name}.weight", getattr(layer, "groups", 1)
             scales[key] = channel_scales(model.weights[key])
-            kernels, losses = [], []
-            for weight, scale, seen, wanted in zip(
+            cut = zip(
                 np.split(before["weight"], groups, -1),
                 np.split(scales[key], groups),
-                np.split(rounded, groups, 3),
                 np.split(exact, groups, 3),
+                np.split(rounded, groups, 3),
                 strict=True,
-            ):
-                taken = _patches(layer, weight.shape, seen)
-                flat = weight.reshape(taken.shape[1], -1)
-                kernel = _round(flat, scale, taken)
-                kernels.append(kernel.reshape(weight.shape))
-                lost = _patches(layer, weight.shape, wanted).mean(0) @ flat
-                losses.append(lost - taken.mean(0) @ kernel)
+            )
+            kernels, lost = zip(*(_calibrated(layer, *group) for group in cut), strict=True)
             weights[key] = np.concatenate(kernels, -1).astype(np.float32)
-            lost = np.concatenate(losses)
-            weights[f"{name}.bias"] = (before["bias"] + lost).astype(np.float32)
+            weights[f"{name}.bias"] = (before["bias"] + np.concatenate(lost)).astype(np.float32)
         exact = apply_layer(layer, before, exact)
         rounded = apply_layer(layer, _arrays(weights, name), rounded)
     return replace(model, weights=weights), scales
@@ -101,6 +94,17 @@ def _arrays(weights: Mapping[str, F32], name: str) -> dict[str, F64]:
         for key, value in weights.items()
         if key.startswith(prefix)
     }
+
+
+def _calibrated(layer: Layer, weight: F64, scale: F32, exact: F64, rounded: F64) -> tuple[F64, F64]:
+    """Multiples of scale (out,) for the weight of one group, and what its mean outputs lose, given
+    the exact inputs and those that the layers before make of rounded weights.
+    """
+    taken = _patches(layer, weight.shape, rounded)
+    flat = weight.reshape(taken.shape[1], -1)
+    kernel = _round(flat, scale, taken)
+    wanted = _patches(layer, weight.shape, exact)
+    return kernel.reshape(weight.shape), wanted.mean(0) @ flat - taken.mean(0) @ kernel
 
 
 def _patches(layer: Layer, shape: tuple[int, ...], x: F64) -> F64:

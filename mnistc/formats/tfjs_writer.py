@@ -11,7 +11,7 @@ import numpy as np
 
 from mnistc.formats.files import PathLike, write_atomic
 from mnistc.formats.model_file import ModelFile
-from mnistc.formats.tensors import stored_float
+from mnistc.formats.tensors import MAX_PARAMETERS, stored_float
 from mnistc.formats.tfjs import Config, keras_array
 from mnistc.formats.untrusted import F32
 from mnistc.layers import (
@@ -105,6 +105,8 @@ def _ungrouped(weight: F32, groups: int) -> F32:
     """Kernel (kh, kw, in, out) for one (kh, kw, in / groups, out), as TensorFlow.js knows no
     groups: 0 where a filter does not see an input.
     """
+    if weight.size * groups > MAX_PARAMETERS:
+        raise ValueError(f"tfjs knows no groups; a kernel without its {groups} is too large")
     kh, kw, seen, out = weight.shape
     whole = np.zeros((kh, kw, groups, seen, groups, out // groups), np.float32)
     each = np.arange(groups)
