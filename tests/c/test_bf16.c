@@ -340,7 +340,7 @@ static void one_network(const char *name, const mc_layer *layers, int n_layers) 
 static void test_networks(void) {
     one_network("a pooled network", POOLED, 5);
     one_network("a network with Winograd's products", WINOGRAD, 4);
-    one_network("a network without pooling", UNPOOLED, 5);
+    one_network("a network without pooling", UNPOOLED, 6);
     one_network("wide dense layers", WIDE, 3);
 }
 

@@ -244,7 +244,7 @@ static void test_trainings(void) {
 #endif
     for (int i = first; i < n; i++) {
         mc_train_spec spec = SPEC;
-        test_training(tables[i], CONVOLUTIONS, 9, spec);
+        test_training(tables[i], CONVOLUTIONS, 11, spec);
         test_training(tables[i], WIDE, 2, spec);
         spec.optimizer = MC_SGD;
         test_training(tables[i], DENSE, 2, spec);
@@ -254,7 +254,7 @@ static void test_trainings(void) {
         spec.momentum = 0.9f;
         spec.use_augment = 1;
         spec.augment = (mc_augment){.rotation = 10, .shift = 1, .elastic_sigma = 4};
-        test_training(tables[i], CONVOLUTIONS, 9, spec);
+        test_training(tables[i], CONVOLUTIONS, 11, spec);
     }
 }
 
@@ -321,7 +321,7 @@ static void test_predictions(void) {
         check(mc_net_create(&net, DIGIT, DENSE, 2, tables[i], &bad) == MC_OK, "create");
         test_ranges(net);
         mc_net_destroy(net);
-        check(mc_net_create(&net, DIGIT, CONVOLUTIONS, 9, tables[i], &bad) == MC_OK, "create");
+        check(mc_net_create(&net, DIGIT, CONVOLUTIONS, 11, tables[i], &bad) == MC_OK, "create");
         test_ranges(net);
         mc_net_destroy(net);
     }
