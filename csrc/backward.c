@@ -20,7 +20,7 @@ size_t mc_back_floats(const mc_net *net, const mc_op *op) {
 int mc_back_parts(const mc_net *net, const mc_op *op) {
     if (!mc_has_matrix(op)) return 0;
     if (op->fused_pool) return 1;
-    return op->groups * ((op->group_in + net->kernels->cols - 1) / net->kernels->cols);
+    return op->groups * mc_panels_of(net, op->group_in);
 }
 
 /* (out, taps) for the winners, else panels over the input channels with taps (ky, kx, out), the
@@ -67,18 +67,18 @@ static const float *whole_columns(const mc_kernels *k, const float *dy, int n_co
 void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const float *dy, int n,
                     int first_tap, int last_tap, int panel, float *dweight, float *dy_panel) {
     const mc_kernels *k = net->kernels;
-    const int c0 = panel * k->cols, n_out = op->n_out;
-    const int n_cols = n_out - c0 < k->cols ? n_out - c0 : k->cols;
+    const mc_columns c = mc_panel_columns(net, op, panel);
+    const int n_out = op->n_out;
     int32_t position[MC_DENSE_ROWS];
     for (int done = 0; done < n; done += MC_DENSE_ROWS) {
         const int rows = n - done < MC_DENSE_ROWS ? n - done : MC_DENSE_ROWS;
         for (int i = 0; i < rows; i++) position[i] = (int32_t)((size_t)i * op->in_size);
         ptrdiff_t stride = n_out;
-        const float *columns = whole_columns(k, dy + (size_t)done * (size_t)n_out + c0, n_cols,
+        const float *columns = whole_columns(k, dy + (size_t)done * (size_t)n_out + c.first, c.n,
                                              rows, &stride, dy_panel);
         k->outer_panel(x + (size_t)done * op->in_size, position, rows, op->taps + first_tap,
                        last_tap - first_tap, columns, stride,
-                       dweight + (size_t)first_tap * (size_t)n_out + c0, n_out, n_cols);
+                       dweight + (size_t)first_tap * (size_t)n_out + c.first, n_out, c.n);
     }
 }
 

@@ -201,10 +201,10 @@ static void pooled_image(const mc_run *run, const mc_op *op, mc_product product,
     product.n_cols = (op->n_out + k->lane - 1) / k->lane * k->lane;
     k->dot_bf16(&product);
     for (int p = 0; p < op->n_panels; p++) {
-        const int c0 = p * k->cols, cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
+        const mc_columns c = mc_panel_columns(run->net, op, p);
         mc_pool_live(k, op, live, s->tile + p * product.out_panel,
-                     product.panels + (size_t)p * panel_floats, cols, relu, y + c0,
-                     mask ? mask + c0 : NULL);
+                     product.panels + (size_t)p * panel_floats, c.n, relu, y + c.first,
+                     mask ? mask + c.first : NULL);
     }
 }
 
@@ -246,10 +246,10 @@ static void winograd_image(const mc_run *run, const mc_op *op, const bf16_scratc
         k->round_bf16(transformed, 16 * (size_t)n * (size_t)channels, s->rounded);
         winograd_products(run, op, s, panels, n);
         for (int p = 0; p < op->n_panels; p++) {
-            const int c0 = p * k->cols, cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
-            const size_t at = (size_t)done * (size_t)op->n_out + (size_t)c0;
+            const mc_columns c = mc_panel_columns(run->net, op, p);
+            const size_t at = (size_t)done * (size_t)op->n_out + (size_t)c.first;
             k->winograd_windows(s->tile + (size_t)(p * 16 * n * k->cols), n,
-                                op->panels + (size_t)p * mc_panel_floats(run->net, op), cols, relu,
+                                op->panels + (size_t)p * mc_panel_floats(run->net, op), c.n, relu,
                                 y + at, mask ? mask + at : NULL, op->n_out);
         }
     }
@@ -322,12 +322,13 @@ void mc_bf16_conv_dx(const mc_run *run, int index, const float *dy, float *dx) {
 static void pack_dy(const mc_run *run, const mc_op *op, const bf16_scratch *s, const float *dy,
                     int q) {
     const size_t cols = (size_t)run->net->kernels->cols, n_out = (size_t)op->n_out;
-    const size_t c0 = (size_t)q * cols, n = n_out - c0 < cols ? n_out - c0 : cols;
+    const mc_columns columns = mc_panel_columns(run->net, op, q);
+    const size_t bytes = (size_t)columns.n * sizeof(float);
     const int places = places_of(op), row = places / op->conv_height;
     memset(s->dy_panel, 0, ((size_t)places + 1) * cols * sizeof(float));
     for (int y = 0; y < op->conv_height; y++)
         for (int x = 0; x < op->conv_width; x++, dy += n_out)
-            memcpy(s->dy_panel + ((size_t)(y * row + x) + 1) * cols, dy + c0, n * sizeof(float));
+            memcpy(s->dy_panel + ((size_t)(y * row + x) + 1) * cols, dy + columns.first, bytes);
     run->net->kernels->pack_bf16(s->dy_panel, places, 2,
                                  s->dy_panels + (size_t)q * mc_bf16_panel_floats(run->net, places));
 }

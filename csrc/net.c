@@ -183,7 +183,7 @@ static void place_parameters(mc_net *net) {
         net->n_parameters = op->bias + op->n_biases;
         op->state = net->n_state;
         if (op->layer.type == MC_BATCH_NORM) net->n_state += 2 * (size_t)op->in.channels;
-        op->n_panels = op->groups * ((op->group_out + net->kernels->cols - 1) / net->kernels->cols);
+        op->n_panels = op->groups * mc_panels_of(net, op->group_out);
         op->row_stride =
             (op->n_out + net->kernels->lane - 1) / net->kernels->lane * net->kernels->lane;
     }

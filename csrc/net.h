@@ -91,9 +91,14 @@ typedef struct {
     int first, n, input;
 } mc_columns;
 
+/* Panels of n columns. */
+static inline int mc_panels_of(const mc_net *net, int n) {
+    return (n + net->kernels->cols - 1) / net->kernels->cols;
+}
+
 /* Panel p of groups of n_out columns that see n_in inputs. */
 static inline mc_columns mc_columns_of(const mc_net *net, int p, int n_in, int n_out) {
-    const int cols = net->kernels->cols, panels = (n_out + cols - 1) / cols;
+    const int cols = net->kernels->cols, panels = mc_panels_of(net, n_out);
     const int group = p / panels, c = p % panels * cols;
     return (mc_columns){group * n_out + c, n_out - c < cols ? n_out - c : cols, group * n_in};
 }

@@ -286,19 +286,18 @@ static void wide_weight_gradient(void *context, int task, int thread) {
     const mc_op *op = &t->net->ops[i];
     const int panel = task % op->n_panels, first = task / op->n_panels * WIDE_TAPS;
     const int last = op->n_taps - first < WIDE_TAPS ? op->n_taps : first + WIDE_TAPS;
-    const int cols = t->net->kernels->cols, c0 = panel * cols;
-    const size_t n_out = (size_t)op->n_out;
-    const int n_cols = op->n_out - c0 < cols ? op->n_out - c0 : cols;
+    const mc_columns columns = mc_panel_columns(t->net, op, panel);
+    const size_t n_out = (size_t)op->n_out, n = (size_t)columns.n;
     const mc_values v = values_of(t, i, 0, 0, c->m);
-    float *dweight = t->gradient + op->weight, *dbias = t->gradient + op->bias + c0;
+    float *dweight = t->gradient + op->weight, *dbias = t->gradient + op->bias + columns.first;
     for (int tap = first; tap < last; tap++)
-        memset(dweight + (size_t)tap * n_out + c0, 0, (size_t)n_cols * sizeof(float));
+        memset(dweight + (size_t)tap * n_out + columns.first, 0, n * sizeof(float));
     mc_dense_outer(t->net, op, v.x, v.dy, c->m, first, last, panel, dweight,
                    (float *)(t->scratch + (size_t)thread * t->scratch_bytes));
     if (first) return;
-    memset(dbias, 0, (size_t)n_cols * sizeof(float));
+    memset(dbias, 0, n * sizeof(float));
     for (int image = 0; image < c->m; image++)
-        t->net->kernels->add(dbias, v.dy + (size_t)image * n_out + c0, (size_t)n_cols);
+        t->net->kernels->add(dbias, v.dy + (size_t)image * n_out + columns.first, n);
 }
 
 static void forward_wide_stage(mc_step_context *c) {

@@ -44,8 +44,8 @@ static void transform(const float *const g[9], int n, float *const u[16]) {
 }
 
 void mc_winograd_pack(const mc_net *net, const mc_op *op, int panel) {
-    const int cols = net->kernels->cols, channels = op->in.channels, c0 = panel * cols;
-    const int n = op->n_out - c0 < cols ? op->n_out - c0 : cols;
+    const mc_columns columns = mc_panel_columns(net, op, panel);
+    const int cols = net->kernels->cols, channels = op->in.channels;
     const size_t size = panel_floats(net, op);
     float *packed = op->winograd_panels + 16 * (size_t)panel * size;
     memset(packed, 0, 16 * size * sizeof(float));
@@ -54,10 +54,10 @@ void mc_winograd_pack(const mc_net *net, const mc_op *op, int panel) {
         float *u[16];
         for (int k = 0; k < 9; k++)
             g[k] = net->parameters + op->weight + (size_t)(k * channels + c) * (size_t)op->n_out +
-                   (size_t)c0;
+                   columns.first;
         for (int k = 0; k < 16; k++)
             u[k] = packed + (size_t)k * size + (size_t)(c + 1) * (size_t)cols;
-        transform(g, n, u);
+        transform(g, columns.n, u);
     }
 }
 
@@ -74,15 +74,15 @@ void mc_winograd_image(const mc_net *net, const mc_op *op, const mc_scratch *s, 
         k->winograd_inputs(image, op->positions + 4 * done, n, op->padded.width * channels,
                            channels, s->winograd_in);
         for (int p = 0; p < op->n_panels; p++) {
-            const int c0 = p * k->cols, cols = op->n_out - c0 < k->cols ? op->n_out - c0 : k->cols;
+            const mc_columns c = mc_panel_columns(net, op, p);
             const float *panels = op->winograd_panels + 16 * (size_t)p * size;
             for (size_t i = 0; i < 16; i++)
                 k->dot_panel(s->winograd_in + i * (size_t)(n * channels), position, n, op->taps,
                              channels, panels + i * size, 0,
                              s->winograd_out + i * (size_t)(n * k->cols), k->cols, k->cols);
-            const size_t at = (size_t)done * n_out + (size_t)c0;
+            const size_t at = (size_t)done * n_out + (size_t)c.first;
             k->winograd_windows(s->winograd_out, n,
-                                op->panels + (size_t)p * mc_panel_floats(net, op), cols, relu,
+                                op->panels + (size_t)p * mc_panel_floats(net, op), c.n, relu,
                                 y + at, mask ? mask + at : NULL, op->n_out);
         }
     }

@@ -18,6 +18,8 @@ static inline int check(int holds, const char *what) {
     return holds;
 }
 
+#define LIST(array) array, (int)(sizeof(array) / sizeof *(array)) /* and its length, for a call */
+
 /* Of exactly that size, so that the sanitizer sees a step beyond either end. */
 static inline void *take(size_t bytes) {
     void *block = malloc(bytes ? bytes : 1);

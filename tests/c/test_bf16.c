@@ -338,18 +338,18 @@ static void one_network(const char *name, const mc_layer *layers, int n_layers) 
 }
 
 static void test_networks(void) {
-    one_network("a pooled network", POOLED, 5);
-    one_network("a network with Winograd's products", WINOGRAD, 4);
-    one_network("a network without pooling", UNPOOLED, 6);
-    one_network("wide dense layers", WIDE, 3);
+    one_network("a pooled network", LIST(POOLED));
+    one_network("a network with Winograd's products", LIST(WINOGRAD));
+    one_network("a network without pooling", LIST(UNPOOLED));
+    one_network("wide dense layers", LIST(WIDE));
 }
 
 #if defined(__x86_64__)
 /* Tables with words are avx512 in float32, to the bit. */
 static void test_same_float32(void) {
     static float a[MOST_PARAMETERS], b[MOST_PARAMETERS];
-    const size_t n = gradient(&mc_kernels_avx512, POOLED, 5, MC_FLOAT32, 2, a);
-    gradient(table, POOLED, 5, MC_FLOAT32, 2, b);
+    const size_t n = gradient(&mc_kernels_avx512, LIST(POOLED), MC_FLOAT32, 2, a);
+    gradient(table, LIST(POOLED), MC_FLOAT32, 2, b);
     named("agrees with avx512 in float32", !memcmp(a, b, n * sizeof *a));
 }
 #endif

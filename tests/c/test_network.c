@@ -244,17 +244,17 @@ static void test_trainings(void) {
 #endif
     for (int i = first; i < n; i++) {
         mc_train_spec spec = SPEC;
-        test_training(tables[i], CONVOLUTIONS, 11, spec);
-        test_training(tables[i], WIDE, 2, spec);
+        test_training(tables[i], LIST(CONVOLUTIONS), spec);
+        test_training(tables[i], LIST(WIDE), spec);
         spec.optimizer = MC_SGD;
-        test_training(tables[i], DENSE, 2, spec);
+        test_training(tables[i], LIST(DENSE), spec);
         spec.weight_decay = 1e-3f;
         spec.clip_norm = 0.5f;
         spec.ema_decay = 0.9f;
         spec.momentum = 0.9f;
         spec.use_augment = 1;
         spec.augment = (mc_augment){.rotation = 10, .shift = 1, .elastic_sigma = 4};
-        test_training(tables[i], CONVOLUTIONS, 11, spec);
+        test_training(tables[i], LIST(CONVOLUTIONS), spec);
     }
 }
 
@@ -318,10 +318,10 @@ static void test_predictions(void) {
         for (int units = 1; units < 250; units += units < 3 ? 1 : 41)
             test_prediction(tables[i], units);
         mc_net *net = NULL;
-        check(mc_net_create(&net, DIGIT, DENSE, 2, tables[i], &bad) == MC_OK, "create");
+        check(mc_net_create(&net, DIGIT, LIST(DENSE), tables[i], &bad) == MC_OK, "create");
         test_ranges(net);
         mc_net_destroy(net);
-        check(mc_net_create(&net, DIGIT, CONVOLUTIONS, 11, tables[i], &bad) == MC_OK, "create");
+        check(mc_net_create(&net, DIGIT, LIST(CONVOLUTIONS), tables[i], &bad) == MC_OK, "create");
         test_ranges(net);
         mc_net_destroy(net);
     }
@@ -335,7 +335,7 @@ static void test_refused_data(void) {
     int bad;
     float rates[N] = {0}, outputs[10];
     mc_train_result result;
-    check(mc_net_create(&net, DIGIT, DENSE, 2, mc_kernels_best(), &bad) == MC_OK, "create");
+    check(mc_net_create(&net, DIGIT, LIST(DENSE), mc_kernels_best(), &bad) == MC_OK, "create");
     check(mc_trainer_create(&trainer, net, &SPEC) == MC_OK, "create a trainer");
     mc_train_data data = {.x = images, .is_uint8 = 1, .order = order, .n_order = N};
     check(mc_trainer_run(trainer, &data, rates, 0, 1, &result) == MC_BAD_ARGUMENT, "no targets");
