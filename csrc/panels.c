@@ -46,8 +46,9 @@ void mc_panels_fill(const mc_panels *p, const float *x, int stride, int columns,
         const int inside = columns - c0 < cols ? columns - c0 : cols;
         for (int i = 0; i < n; i++) {
             float *row = panels + i * cols;
-            for (int c = 0; c < inside; c++) row[c] = factor * x[i * stride + c0 + c];
-            for (int c = inside; c < cols; c++) row[c] = 0.0f;
+            memcpy(row, x + i * stride + c0, (size_t)inside * sizeof(float));
+            memset(row + inside, 0, (size_t)(cols - inside) * sizeof(float));
+            for (int c = 0; factor != 1.0f && c < inside; c++) row[c] *= factor;
         }
     }
 }

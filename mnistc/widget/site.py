@@ -30,7 +30,7 @@ _SCRIPT = "mnistc.global.js"
 MAX_FILE = 1 << 21
 MAX_MARKS = 120_000
 MAX_LAYERS = 100
-MAX_SIZE = 3 << 19
+MAX_SIZE = 1_500_000
 MAX_WORK = 19_000_000
 # The original's file names: a fully connected network, and a convolutional one.
 _DROP_INS = {"mlp": "mnist_widget.js", "cnn": "mnist_convolution_widget.js"}
@@ -156,8 +156,8 @@ def _check(model: ModelFile) -> None:
     if tuple(model.input_shape) != (28, 28, 1):
         shape = " x ".join(map(str, model.input_shape))
         raise ValueError(f"model: the widget wants an input of 28 x 28 x 1, got {shape}")
-    if not 2 <= len(model.labels) <= 100 or any(len(label) > 40 for label in model.labels):
-        raise ValueError("model: the widget wants 2 to 100 labels of up to 40 characters")
+    if len(model.labels) > 100 or any(len(label) > 40 for label in model.labels):
+        raise ValueError("model: the widget wants up to 100 labels of up to 40 characters")
     if len(model.layers) > MAX_LAYERS or model.n_parameters > MAX_SIZE:
         raise ValueError(
             f"model: the widget wants up to {MAX_LAYERS} layers and {MAX_SIZE:,} weights, "

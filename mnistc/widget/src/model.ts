@@ -50,8 +50,9 @@ type Json = any;
 export const MAX_FILE = 1 << 21; // characters
 const MAX_MARKS = 120_000;
 const MAX_LAYERS = 100;
-const MAX_SIZE = 3 << 19; // weights, in one tensor and in all of them; values of an activation
+const MAX_SIZE = 1_500_000; // weights, in one tensor and in all of them; values of an activation
 const MAX_WORK = 19_000_000; // multiply-adds of one prediction: some 20 ms
+const INPUT = "28,28,1,0,1,ink-is-one,strokes-v1"; // shape, range, polarity, preprocessing
 const ACTIVATIONS = ["linear", "relu", "sigmoid", "tanh", "softmax"];
 /** As the bytes of any machine with a browser are: little-endian. */
 const TYPES: Json = { f32: Float32Array, f16: Int16Array, i8: Int8Array };
@@ -67,15 +68,15 @@ const keysOf = (type: string) => /dense|conv/.test(type) ? ["weight", "bias"]
 function want(ok: unknown, where: string, wanted: string, got?: unknown): asserts ok {
   if (ok) return;
   throw new Error(`${where}: wanted ${wanted}` +
-    (got === undefined ? "" : `, got ${JSON.stringify(got)}`.slice(0, 60)));
+    (got === undefined ? "" : `, got ${JSON.stringify(got)}`.slice(0, 80)));
 }
 
 export const product = (shape: Shape): number => shape.reduce((a, b) => a * b, 1);
-const isObject = (value: unknown) => typeof value == "object" && value && !Array.isArray(value);
+const isObject = (value: unknown) => Object(value) === value && !Array.isArray(value);
 
 function sizes(value: Json, where: string): Shape {
   want(Array.isArray(value) && value.length < 5 && product(value) <= MAX_SIZE &&
-    value.every((n) => Number.isInteger(n) && n > 0), where, "possible sizes", value);
+    value.every((n) => n > 0 && n === n >>> 0), where, "possible sizes", value);
   return value;
 }
 
@@ -212,19 +213,21 @@ function parse(json: unknown): Json {
 
 /** A checked model, ready for predict(), of a model file's text or its parsed JSON. */
 export function loadModel(json: unknown): Model {
-  const file = parse(json), { labels, layers: specs, preprocessing = {}, name } = file;
-  const inputShape = [28, 28, 1], given = file.input && file.input.shape;
-  want(String(given) == String(inputShape), "input", String(inputShape), given);
+  const file = parse(json), { labels, layers: specs, name = "" } = file;
+  const { shape: inputShape, range = "0,1", polarity = "ink-is-one" } = file.input || {};
+  const { id = "strokes-v1", pen_width: penWidth = PEN_WIDTH } = file.preprocessing || {};
+  const input = `${[inputShape, range, polarity, id]}`;
+  want(input == INPUT, "input", INPUT, input);
   want(isObject(file.tensors), "tensors", "an object");
   want(Array.isArray(specs) && specs.length <= MAX_LAYERS, "layers",
-    `up to ${MAX_LAYERS} layers`);
+    `at most ${MAX_LAYERS} layers`);
   const tensors: Record<string, Tensor> = Object.create(null);
   let parameters = 0;
   for (const [key, tensor] of Object.entries(file.tensors)) {
-    tensors[key] = readTensor(tensor, `tensor ${key.slice(0, 40)}`, MAX_SIZE - parameters);
+    tensors[key] = readTensor(tensor, `tensor ${key.slice(0, 80)}`, MAX_SIZE - parameters);
     parameters += product(tensors[key].shape);
   }
-  let shape = inputShape, total = 0;
+  let shape: Shape = inputShape, total = 0;
   const layers = specs.map((spec: Json, i: number) => {
     const layer = readLayer(spec, i, shape, tensors);
     total += work(layer);
@@ -232,14 +235,12 @@ export function loadModel(json: unknown): Model {
     shape = layer.output;
     return layer;
   });
-  want(Array.isArray(labels) && labels.length > 1 && labels.length <= 100 &&
+  want(Array.isArray(labels) && labels.length <= 100 &&
     labels.every((label) => typeof label == "string" && label.length <= 40) &&
     String(shape) == `1,1,${labels.length}`, "labels", `${shape} short texts`);
-  const { id = "strokes-v1", pen_width: penWidth = PEN_WIDTH } = preprocessing;
-  want(id == "strokes-v1", "preprocessing", "strokes-v1", id);
   want(penWidth > 0 && penWidth <= 10, "pen_width", "0 to 10", penWidth);
   return {
-    name: String(name || "").slice(0, 80), labels, inputShape, penWidth: +penWidth, parameters, layers, tensors,
+    name: `${name}`.slice(0, 80), labels, inputShape, penWidth: +penWidth, parameters, layers, tensors,
     file,
   };
 }
