@@ -295,7 +295,7 @@ void mc_op_backward(const mc_run *run, int index, const mc_values *v, int raw) {
     const mc_op *op = &run->net->ops[index];
     const mc_layer_type type = op->layer.type;
     const size_t total = (size_t)v->n * op->out_size;
-    /* A normalisation's activation is taken off where its sums are made (train.c). */
+    /* A normalisation's activation is taken off where its sums are made (norm.c). */
     if (!raw && type != MC_BATCH_NORM &&
         (mc_has_matrix(op) || type == MC_DEPTHWISE_CONV2D || type == MC_ACTIVATION))
         run->net->kernels->deactivate(op->layer.activation, v->y, v->dy, total,

@@ -1,11 +1,12 @@
-/* mnistc.h - the one public header of the C core.
+/* mnistc.h - networks, predictions and trainings: the main public header of the C core.
  *
  * A network is a list of layers over one flat block of float32 parameters. Images are
  * (height, width, channels), channels last, minibatch first; a flat vector is (1, 1, n).
  *
- * Ownership: *_create allocates one aligned block, *_destroy frees it, nothing in between
- * allocates. No global state but the constant kernel tables and the worker pool (threads.h).
- * A network in use by one thread refuses others with MC_BUSY. Nothing here prints or aborts.
+ * Ownership: *_create allocates one aligned block, *_destroy frees it; in between only a first
+ * prediction, or one by more threads, allocates. No global state but the constant kernel tables and
+ * the worker pool (threads.h). A network in use by one thread refuses others with MC_BUSY. Nothing
+ * here prints or aborts.
  */
 #ifndef MNISTC_H
 #define MNISTC_H

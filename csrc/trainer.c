@@ -16,11 +16,19 @@ static int plan_stages(const mc_net *net, mc_stage *stages) {
     return n;
 }
 
+/* Whether the outputs are means of linear values, which may be logits. */
+static int averages_logits(const mc_net *net) {
+    const mc_op *last = &net->ops[net->n_ops - 1];
+    return last->layer.type == MC_GLOBAL_AVERAGE_POOL2D && net->n_ops > 1 &&
+           last[-1].layer.activation == MC_LINEAR;
+}
+
 /* The loss takes logits where its formula and the last activation belong together. */
 static mc_status check_loss(const mc_net *net, const mc_train_spec *spec, int *raw) {
     const mc_op *last = &net->ops[net->n_ops - 1];
     const mc_activation activation = last->layer.activation;
-    const int own = mc_has_matrix(last) && !last->fused_pool;
+    const int own = (mc_has_matrix(last) && !last->fused_pool) ||
+                    last->layer.type == MC_ACTIVATION || averages_logits(net);
     *raw = 1;
     switch (spec->loss) {
     case MC_SOFTMAX_CROSS_ENTROPY:

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from mnistc.augment import Augment
+from mnistc.batch_norm import update_batch_norm
 from mnistc.callbacks import Checkpoint, CSVLog, EarlyStopping
 from mnistc.ensemble import ensemble
 from mnistc.errors import FormatError, MissingExtraError
@@ -65,6 +66,7 @@ __all__ = [
     "Step",
     "ensemble",
     "load",
+    "update_batch_norm",
 ]
 
 

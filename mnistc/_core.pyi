@@ -1,4 +1,4 @@
-"""The C core, as Python sees it. Arrays are checked and converted by the caller (mnistc.model)."""
+"""The C core, as Python sees it. Arrays are checked and converted by the caller (mnistc.arrays)."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 F32 = npt.NDArray[np.float32]
 
 def kernels() -> str:
-    """Name of the active kernel table: ref, baseline, avx2, avx512, amx or neon."""
+    """Name of the active kernel table: ref, baseline, avx2, avx512, avx512bf16, amx or neon."""
 
 def available_kernels() -> list[str]:
     """Tables that this machine (CPU and OS) can run, slowest first."""

@@ -148,7 +148,7 @@ cdef dict LOSSES = {name: i for i, name in enumerate((
 cdef dict OPTIMIZERS = {"sgd": 0, "adam": 1, "adamw": 2}
 cdef dict PRECISIONS = {"float32": 0, "bf16": 1}
 
-cdef const mc_kernels *active = NULL
+cdef const mc_kernels *active = NULL  # until it is first asked for
 
 cdef enum:
     PREDICT_CHUNK = 4096  # images predicted at a time, so that Ctrl-C is answered in between
@@ -168,13 +168,21 @@ def available_kernels():
     return [mc_kernels_name(tables[i]).decode() for i in range(n)]
 
 
+cdef const mc_kernels *active_kernels() except NULL:
+    global active
+    if active == NULL:
+        asked = os.environ.get("MNISTC_KERNELS", "")
+        active = find_kernels(asked) if asked else mc_kernels_best()
+    return active
+
+
 def use_kernels(str name not None):
     global active
     active = find_kernels(name)
 
 
 def kernels():
-    return mc_kernels_name(active).decode()
+    return mc_kernels_name(active_kernels()).decode()
 
 
 def cpu_features():
@@ -195,12 +203,6 @@ def default_threads():
     if not asked.isascii() or not asked.isdigit() or not 1 <= int(asked) <= 256:
         raise ValueError(f"MNISTC_THREADS must be a number from 1 to 256, got {asked!r}")
     return int(asked)
-
-
-if os.environ.get("MNISTC_KERNELS"):
-    use_kernels(os.environ["MNISTC_KERNELS"])
-else:
-    active = mc_kernels_best()
 
 
 def uniform(uint64_t seed, uint64_t stream, size_t n):
@@ -289,7 +291,7 @@ cdef class Network:
         try:
             for i in range(n):
                 table[i] = layer_struct(layers[i])
-            status = mc_net_create(&self.net, shape, table, n, active, &bad)
+            status = mc_net_create(&self.net, shape, table, n, active_kernels(), &bad)
         finally:
             free(table)
         if status == MC_BAD_SPEC:
@@ -360,7 +362,7 @@ cdef class Network:
         elif not (3 <= ndim <= 4 and size[1] == self.shape.height and size[2] == self.shape.width
                   and (size[3] if ndim == 4 else 1) == self.shape.channels):
             return None
-        if size[0] < 1 or not cnp.PyArray_IS_C_CONTIGUOUS(a):
+        if size[0] < 1 or not cnp.PyArray_ISCARRAY_RO(a):
             return None
         if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT32 and cnp.PyArray_TYPE(a) != cnp.NPY_UINT8:
             return None
@@ -373,9 +375,9 @@ cdef class Network:
         """Outputs, or None if there are floats that are not accepted."""
         cdef int is_uint8 = cnp.PyArray_TYPE(x) == cnp.NPY_UINT8
         if not (is_uint8 or cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32) or not (
-            cnp.PyArray_IS_C_CONTIGUOUS(x)
+            cnp.PyArray_ISCARRAY_RO(x)
         ):
-            raise TypeError(f"x must be C-contiguous and uint8 or float32, got {x.dtype}")
+            raise TypeError(f"x must be C-contiguous, aligned, and uint8 or float32, got {x.dtype}")
         cdef size_t size = <size_t>cnp.PyArray_SIZE(x)
         cdef size_t n = size // self.inputs, done = 0
         if n * self.inputs != size:
@@ -390,7 +392,9 @@ cdef class Network:
         cdef mc_images images
         images.is_uint8, images.range = is_uint8, floats
         cdef mc_status status
-        if n_threads <= 0:
+        if not 0 <= n_threads <= 256:
+            raise ValueError(f"n_threads must be between 0 and 256, got {n_threads}")
+        if n_threads == 0:
             n_threads = self.threads
         while done < n:
             images.x = data + done * image_bytes
@@ -450,7 +454,7 @@ def augment(cnp.ndarray images not None, dict options not None, uint64_t seed=0,
     cdef cnp.ndarray out = np.empty((<object>images).shape, np.float32)
     cdef const void *data = cnp.PyArray_DATA(images)
     cdef float *to = <float *>cnp.PyArray_DATA(out)
-    cdef const mc_kernels *table = active
+    cdef const mc_kernels *table = active_kernels()
     cdef size_t n = images.shape[0]
     cdef mc_status status = MC_OK
     if n:

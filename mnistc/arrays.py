@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mnistc.layers import Shape
+from mnistc.layers import Shape, check_float
 
 Array = npt.NDArray[Any]
+F32 = npt.NDArray[np.float32]
 
+_LARGEST_WEIGHT = float(np.finfo(np.float32).max)
 _ROWS = 8192  # checked at a time, so that a check needs no copy of a large array
 
 
@@ -84,7 +86,7 @@ def as_images(x: object, shape: Shape, name: str = "x", *, check_range: bool = T
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     check_pixels(array, name, check_range=check_range)
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return np.require(array, np.float32, ("C", "A"))
 
 
 def check_pixels(x: Array, name: str = "x", *, check_range: bool = True) -> None:
@@ -169,18 +171,39 @@ def _check_rows(targets: Array, loss: str, name: str) -> None:
             raise ValueError(f"each row of {name} must have a sum of 1, got {worst:g}")
 
 
-def as_sample_weight(
-    sample_weight: object,
-    class_weight: Mapping[int, float] | str | None,
-    targets: Array,
-    classes: int,
-) -> npt.NDArray[np.float32] | None:
-    """Join sample and class weights into one float32 array (n,), or None where all are 1.
+def as_sample_weight(value: object, n: int) -> F32 | None:
+    """Return weights of images as float32 (n,), or None where all are 1.
 
     Parameters
     ----------
-    sample_weight : array_like or None
+    value : array_like or None
         Shape (n,), finite, at least 0.
+
+    Raises
+    ------
+    ValueError
+    """
+    if value is None:
+        return None
+    weight = np.array(value, dtype=np.float32)
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}")
+    if not np.isfinite(weight).all() or weight.min() < 0:
+        raise ValueError("sample_weight must be finite and at least 0")
+    if not weight.any():
+        raise ValueError("sample_weight must not be 0 everywhere")
+    return weight
+
+
+def join_class_weight(
+    weight: F32 | None, class_weight: Mapping[int, float] | str | None, targets: Array, classes: int
+) -> F32 | None:
+    """Weights of images (n,) by their own weights and those of their classes.
+
+    Parameters
+    ----------
+    weight : (n,) float32 array or None
+        What `as_sample_weight` returned.
     class_weight : dict or "balanced" or None
         Weight of each class; a class not named has weight 1. "balanced" makes every class
         count the same in total.
@@ -189,32 +212,30 @@ def as_sample_weight(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
     """
-    n = len(targets)
-    weight = None
-    if sample_weight is not None:
-        weight = np.array(sample_weight, dtype=np.float32)
-        if weight.shape != (n,):
-            raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}")
-        if not np.isfinite(weight).all() or weight.min() < 0:
-            raise ValueError("sample_weight must be finite and at least 0")
-        if not weight.any():
-            raise ValueError("sample_weight must not be 0 everywhere")
     if class_weight is None:
         return weight
     labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
     factors = _class_factors(class_weight, labels, classes)[labels]
     if not factors.any():
         raise ValueError("class_weight must not be 0 for every class that occurs")
-    return factors if weight is None else weight * factors
+    if weight is None:
+        return factors
+    with np.errstate(over="ignore"):
+        joined = weight * factors
+    if not np.isfinite(joined).all() or not joined.any():
+        raise ValueError(
+            "sample_weight times class_weight must be finite, and above 0 for some image"
+        )
+    return joined
 
 
 def _class_factors(
     class_weight: Mapping[int, float] | str, labels: Array, classes: int
 ) -> npt.NDArray[np.float32]:
     factors = np.ones(classes, dtype=np.float32)
-    if class_weight == "balanced":
+    if isinstance(class_weight, str) and class_weight == "balanced":
         counts = np.bincount(labels, minlength=classes)
         present = counts > 0
         factors[present] = len(labels) / (present.sum() * counts[present])
@@ -224,7 +245,5 @@ def _class_factors(
     for label, factor in class_weight.items():
         if label not in range(classes):
             raise ValueError(f"class_weight must have keys of 0 to {classes - 1}, got {label!r}")
-        if not (np.isfinite(factor) and factor >= 0):
-            raise ValueError(f"class_weight must be finite and at least 0, got {factor!r}")
-        factors[label] = factor
+        factors[int(label)] = check_float("class_weight", factor, 0.0, _LARGEST_WEIGHT)
     return factors

@@ -78,10 +78,12 @@ class EarlyStopping(Callback):
         self.best = math.inf
         self.best_epoch = 0
         self._snapshot: tuple[Any, Any] | None = None
+        self._resumed = False
 
     def on_train_begin(self, run: Run) -> None:
-        if not run.resumed:
+        if not self._resumed:  # it knows of another training at most
             self._reset()
+        self._resumed = False
 
     def on_epoch_end(self, run: Run, logs: Logs) -> None:
         if self.monitor not in logs:
@@ -99,6 +101,7 @@ class EarlyStopping(Callback):
     def on_train_end(self, run: Run) -> None:
         if self._snapshot is not None:
             run.restore(self._snapshot)
+            self._snapshot = None
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"best": self.best, "best_epoch": self.best_epoch}
@@ -107,9 +110,11 @@ class EarlyStopping(Callback):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._reset()
         self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
         if "parameters" in state:
             self._snapshot = (state["parameters"], state["state"])
+        self._resumed = True
 
 
 class Checkpoint(Callback):

@@ -119,7 +119,6 @@ def resume(path: str | os.PathLike[str], run: Run) -> None:
         for name, view in (("parameters", network.parameters), ("state", network.state)):
             if arrays[name].shape != view.shape or arrays[name].dtype != view.dtype:
                 raise FormatError(f"{path}: {name} has shape {arrays[name].shape}")
-            view[:] = arrays[name]
         run.trainer.load_state_dict(_join(meta["trainer"], "trainer", arrays))
         saved: dict[str, list[dict[str, Any]]] = {}
         for index, (kind, state) in enumerate(meta["callbacks"]):
@@ -133,8 +132,9 @@ def resume(path: str | os.PathLike[str], run: Run) -> None:
         run.seconds, run.stop = float(meta["seconds"]), bool(meta["stop"])
         for epoch in meta["history"]:
             run.history.append(epoch)
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise FormatError(f"{path} is not a whole checkpoint: {error!r}") from None
+    run.restore((arrays["parameters"], arrays["state"]))
     run.resumed = True
 
 
@@ -187,6 +187,8 @@ def _read_npz(path: Path) -> Arrays:
                     arrays[info.filename.removesuffix(".npy")] = array
     except FormatError:
         raise
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+        if isinstance(error, (FileNotFoundError, IsADirectoryError, PermissionError)):
+            raise
         raise FormatError(f"{path} is not a whole checkpoint: {error}") from None
     return arrays

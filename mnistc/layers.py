@@ -7,11 +7,13 @@ The arrays live in one flat block owned by the C core (see ``mnistc.model``).
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "softmax")
+_NAME = re.compile("[A-Za-z][A-Za-z0-9_-]{0,63}")  # as in formats/model.schema.json
 
 Shape = tuple[int, int, int]
 """Height, width and channels of one image; a flat vector of n is (1, 1, n)."""
@@ -421,10 +423,15 @@ def named_layers(layers: Iterable[Layer]) -> list[Layer]:
     Raises
     ------
     ValueError
-        If two layers have the same name.
+        If two layers have the same name, or one has none that files can hold.
     """
     given = list(layers)
     names = [name for layer in given if (name := layer_name(layer))]
+    for name in names:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(
+                f"name must be a letter and up to 63 letters, digits, _ or -, got {name!r}"
+            )
     taken = set(names)
     if len(taken) < len(names):
         double = next(name for name in names if names.count(name) > 1)

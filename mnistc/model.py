@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mnistc import _core
-from mnistc.arrays import as_images, as_sample_weight, as_targets, describe
+from mnistc.arrays import (
+    as_images,
+    as_sample_weight,
+    as_targets,
+    describe,
+    join_class_weight,
+)
 from mnistc.augment import Augment, as_options
 from mnistc.callbacks import Callback, check_callbacks
 from mnistc.history import History
@@ -103,6 +110,7 @@ class Sequential:
         self.core = _core.Network(self.input_shape, [layer.config() for layer in self.layers])
         self.core.initialize(self.seed)
         self._weights = Weights(list(self.layers), self.input_shape, self.core)
+        self._training = Lock()  # held while it is trained
         self.loss = check_loss(None, self.last_activation)
         self.metadata: dict[str, Any] = {}
 
@@ -230,7 +238,7 @@ class Sequential:
         name = self.loss if loss is None else check_loss(loss, self.last_activation)
         flat = as_images(x, self.input_shape, check_range=check_range)
         targets = as_targets(y, len(flat), self.classes, name)
-        weight = as_sample_weight(sample_weight, None, targets, self.classes)
+        weight = as_sample_weight(sample_weight, len(flat))
         return self.score_arrays(flat, targets, weight, name, n_threads)
 
     def score_arrays(
@@ -361,8 +369,7 @@ class Sequential:
         name = check_loss(loss, self.last_activation)
         flat = as_images(x, self.input_shape, check_range=check_range)
         targets = as_targets(y, len(flat), self.classes, name)
-        weight = as_sample_weight(sample_weight, class_weight, targets, self.classes)
-        data = (flat, targets, weight)
+        data = (flat, targets, as_sample_weight(sample_weight, len(flat)))
         split = check_float("validation_split", validation_split, 0.0, 1.0, open_high=True)
         if validation_data is not None:
             if split:
@@ -374,8 +381,11 @@ class Sequential:
                 raise ValueError("sample_weight is 0 for a whole part of validation_split")
         else:
             validation = None
+        flat, targets, weight = data
         plan = Plan(
-            *data,
+            flat,
+            targets,
+            join_class_weight(weight, class_weight, targets, self.classes),
             validation=validation,
             epochs=epochs,
             initial_epoch=check_int("initial_epoch", initial_epoch, 0, epochs),
@@ -403,21 +413,23 @@ class Sequential:
         flat = as_images(data[0], self.input_shape, "validation_data[0]", check_range=check_range)
         targets = as_targets(data[1], len(flat), self.classes, loss, "validation_data[1]")
         given = data[2] if len(data) == 3 else None
-        return flat, targets, as_sample_weight(given, None, targets, self.classes)
+        return flat, targets, as_sample_weight(given, len(flat))
 
     def _train(
         self, plan: Plan, callbacks: list[Callback], resume: PathLike | None, verbose: int
     ) -> History:
-        run = Run(self, plan, plan.trainer(self.core), callbacks, epoch=plan.initial_epoch)
-        if resume is not None:
-            from mnistc import checkpoint
+        if not self._training.acquire(blocking=False):
+            raise RuntimeError("this network is being trained, by another thread or a callback")
+        try:
+            run = Run(self, plan, plan.trainer(self.core), callbacks, epoch=plan.initial_epoch)
+            if resume is not None:
+                from mnistc import checkpoint
 
-            checkpoint.resume(resume, run)
-        self.loss = plan.loss
-        for stale in ("metrics", "training", "test_vectors"):
-            self.metadata.pop(stale, None)
-        train(run, Progress(int(verbose)))
-        return run.history
+                checkpoint.resume(resume, run)
+            train(run, Progress(int(verbose)))
+            return run.history
+        finally:
+            self._training.release()
 
     def save(
         self,

@@ -121,13 +121,19 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
             self.classes_ = np.unique(classes)
-            self._begin(X)
         elif classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
             raise ValueError(f"`classes={classes!r}` is not the same as on the last call")
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(f"y must hold labels of classes only, got {unknown[0]!r}")
-        self._train(X, np.searchsorted(self.classes_, y), self.n_iter_ + 1, self.n_iter_)
+        if first:
+            self._begin(X)
+        try:
+            self._train(X, np.searchsorted(self.classes_, y), self.n_iter_ + 1, self.n_iter_)
+        except Exception:
+            if first:
+                del self.network_  # the next call is the first one still
+            raise
         return self
 
     def _begin(self, X: Array) -> None:

@@ -215,10 +215,15 @@ def train(run: Run, progress: Progress) -> None:
     ValueError
         When the loss is no longer finite; the network has the weights of the last good epoch.
     """
-    with Interrupt() as interrupt, progress:
+    model = run.model
+    with Interrupt() as interrupt, progress, ExitStack() as ends:
         try:
             for callback in run.callbacks:
                 callback.on_train_begin(run)
+                ends.callback(callback.on_train_end, run)  # all of them, whatever one raises
+            model.loss = run.plan.loss
+            for stale in ("metrics", "training", "test_vectors"):
+                model.metadata.pop(stale, None)
             while run.epoch < run.epochs and not run.stop:
                 _train_epoch(run, progress, interrupt)
         except KeyboardInterrupt:
@@ -230,9 +235,6 @@ def train(run: Run, progress: Progress) -> None:
             raise
         finally:
             run.restore(run.snapshot())  # the averaged weights stay
-            with ExitStack() as ends:  # all of them, whatever one raises
-                for callback in reversed(run.callbacks):
-                    ends.callback(callback.on_train_end, run)
 
 
 def _train_epoch(run: Run, progress: Progress, interrupt: Interrupt) -> None:

@@ -8,12 +8,11 @@ import pytest
 from small_data import bars
 
 import mnistc
-from mnistc import SGD, Augment, Constant, Conv2D, Dense, MaxPool2D, Sequential, recipes
+from mnistc import SGD, Augment, BatchNorm, Conv2D, Dense, MaxPool2D, Sequential, recipes
 from mnistc.callbacks import Callback, Checkpoint, CSVLog
 from mnistc.datasets import Dataset, synthetic
 from mnistc.recipes.distil import Distillation, harden, soften
 from mnistc.recipes.examples import Examples
-from mnistc.recipes.recipe import Refinement
 from mnistc.recipes.strokes import Drawings, WithStrokes
 
 
@@ -139,13 +138,13 @@ def test_softened_outputs_have_the_label_on_top():
 def test_the_pool_is_changed_copies_with_a_teachers_answers(teacher):
     data = dataset(40)
     distillation = Distillation(teacher, 3, Augment(shift=2), temperature=2.0)
-    images, targets = distillation.pool(data.images, data.labels, seed=1)
+    images, targets = distillation.pool(data.images, data.labels, 10, seed=1)
     assert images.shape == (120, 28, 28) and images.dtype == np.uint8
     assert targets.shape == (120, 10) and targets.dtype == np.float32
     np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-5)
     assert (targets.argmax(axis=1) == np.tile(data.labels, 3)).all()
     assert len({images[i : i + 40].tobytes() for i in (0, 40, 80)}) == 3
-    again = distillation.pool(data.images, data.labels, seed=1)
+    again = distillation.pool(data.images, data.labels, 10, seed=1)
     assert again[0].tobytes() == images.tobytes() and again[1].tobytes() == targets.tobytes()
 
 
@@ -248,17 +247,15 @@ def test_members_are_trained_apart_and_joined():
     assert result.network.metadata["labels"] == list("0123456789")
 
 
-def test_joined_members_are_trained_on():
-    data, last = dataset(), Refinement(1, SGD(0.01), Constant(), Augment(shift=1))
-    result = three(refinement=last).train(data, seed=2, verbose=0)
-    joined = three().train(data, seed=2, verbose=0).network
-    recipe = three()
-    joined.fit(
-        data.images, data.labels, epochs=1, batch_size=recipe.batch_size, optimizer=last.optimizer,
-        augment=last.augment, ema=recipe.ema, seed=2, verbose=0,
-    )  # fmt: skip
-    assert result.network.core.parameters.tobytes() == joined.core.parameters.tobytes()
-    assert len(result.history.epochs) == 7
+def test_statistics_of_normalisations_are_those_of_the_images_as_they_are():
+    data = dataset()
+    layers = [Conv2D(4, 3), BatchNorm(activation="relu"), MaxPool2D(4), Dense(10, "softmax")]
+    recipe = three(augment=Augment(shift=3))
+    recipe = dataclasses.replace(recipe, build=lambda shape, classes: layers)
+    network = recipe.train(data, verbose=0).network
+    variance = network.weights["batch_norm.running_var"].copy()
+    mnistc.update_batch_norm(network, data.images)
+    assert (network.weights["batch_norm.running_var"] == variance).all()
 
 
 class Interrupt(Callback):

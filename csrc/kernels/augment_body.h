@@ -1,3 +1,4 @@
+/* clang-format off */
 /* augment_body.h - the loops over pixels of the random distortions (../augment.h), in plain C that
  * compilers turn into the vectors of whichever instruction set includes this file.
  *
@@ -7,12 +8,14 @@
  * Steps for each image and channel:
  *   load   uint8 into pairs: at (row, column) the pixel and the one below it, so that one 32-bit
  *          read gives a bilinear sample its four pixels; float into a plane. A border of zeros
- * makes samples outside need no branch. field  lattice (K, K) of random vectors -> T = rows'
- * Gaussians x lattice -> per image row, displacements = T x columns' Gaussians. Two small matrix
- * products. sample affine place + displacement, clamped into the border; blend four pixels. grow
- * pen width: towards the dilation or erosion of the plane. out    interleave channels; then erase
- * and add noise.
+ *          makes samples outside need no branch.
+ *   field  lattice (K, K) of random vectors -> T = rows' Gaussians x lattice -> per image row,
+ *          displacements = T x columns' Gaussians. Two small matrix products.
+ *   sample affine place + displacement, clamped into the border; blend four pixels.
+ *   grow   pen width: towards the dilation or erosion of the plane.
+ *   out    interleave channels; then erase and add noise.
  */
+/* clang-format on */
 #include "../augment.h"
 
 #define MC_MAX(a, b) ((a) > (b) ? (a) : (b))

@@ -39,7 +39,7 @@ Model = Annotated[
 DatasetName = Annotated[
     str, typer.Option(help="auto, mnist, fashion_mnist, pendigits, synthetic, or a path.")
 ]
-Threads = Annotated[int, typer.Option(help="0: all that the process may use.", min=0, max=1024)]
+Threads = Annotated[int, typer.Option(help="0: all that the process may use.", min=0, max=256)]
 
 
 def _version(value: bool) -> None:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from mnistc.callbacks import Callback, Checkpoint, CSVLog
 from mnistc.cli.output import emit, fail, note, say
 from mnistc.datasets import Dataset
@@ -140,8 +138,7 @@ def _tell(values: dict[str, Any], tested: int) -> None:
         f"{values['epochs']} epochs, {values['seconds']:.1f} s "
         f"({values['kernels']} kernels, threads: {values['threads']})"
     )
-    path = typer.style(values["model"], bold=True)
-    say(f"model written to {path}; look at it with")
+    say(f"model written to {values['model']}; look at it with")
     say(f"  mnistc evaluate {values['model']} --dataset {values['dataset']}")
     say(f"  mnistc predict {values['model']} photo-of-a-digit.png")
     say(f"  mnistc widget {values['model']} -o widget --serve")

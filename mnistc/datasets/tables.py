@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import math
+import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -39,7 +41,7 @@ def read_csv(path: str | Path) -> Pair:
     FormatError
         Naming the line that is at fault.
     """
-    lines = files.read(path).split(b"\n")
+    lines = files.read(path).removeprefix(codecs.BOM_UTF8).split(b"\n")
     rows: list[bytes] = []
     width = 0
     for number, line in enumerate(lines, 1):
@@ -108,7 +110,12 @@ def read_npz(path: str | Path) -> tuple[Pair, Pair | None]:
                 return pair("x_train", "y_train"), pair("x_test", "y_test") if test else None
             if {"images", "labels"} <= names.keys():
                 return pair("images", "labels"), None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except FormatError:
+        raise
+    except (
+        zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError,
+        OSError,
+    ) as error:  # fmt: skip
         if isinstance(error, FileNotFoundError):
             raise
         raise FormatError(f"{path}: damaged .npz file ({error})") from None
@@ -146,8 +153,8 @@ def _npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.
 
 
 def _as_images(array: NDArray[np.generic], where: str) -> NDArray[np.uint8]:
-    """Bytes as they are; numbers 0 to 1 are stretched to 0 to 255."""
-    if array.dtype.kind == "f" and array.size and array.max() <= 1:
+    """Bytes as they are; truths and numbers 0 to 1 are stretched to 0 to 255."""
+    if array.dtype.kind in "bf" and array.size and array.max() <= 1:
         array = np.rint(array.astype(np.float64) * 255)
     images = _as_bytes(array, where)
     return images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images

@@ -36,7 +36,12 @@ class Distillation:
     temperature: float = 2.0
 
     def pool(
-        self, images: npt.NDArray[np.uint8], labels: npt.NDArray[Any], seed: int, n_threads: int = 0
+        self,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[Any],
+        classes: int,
+        seed: int,
+        n_threads: int = 0,
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
         """Copies (copies * n, h, w) of images (n, h, w), and targets (copies * n, classes).
 
@@ -46,13 +51,13 @@ class Distillation:
         Raises
         ------
         ValueError
-            If a label is none of the teacher's classes, or the images are not of its size.
+            If the teacher has another number of classes, or the images are not of its size.
         """
         teacher = load(self.teacher)
-        if len(labels) and int(labels.max()) >= teacher.classes:
+        if teacher.classes != classes:
             raise ValueError(
-                f"the teacher {self.teacher!r} knows {teacher.classes} classes, "
-                f"got a label {int(labels.max())}"
+                f"the teacher {self.teacher!r} knows {teacher.classes} classes, the data has "
+                f"{classes}"
             )
         pool = np.empty((self.copies, *images.shape), np.uint8)
         targets = np.empty((self.copies, len(images), teacher.classes), np.float32)

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnistc.augment import Augment
+from mnistc.batch_norm import update_batch_norm
 from mnistc.callbacks import Callback, Checkpoint, CSVLog
 from mnistc.ensemble import copy_into, ensemble
 from mnistc.history import History
@@ -50,22 +51,6 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Refinement:
-    """A last training of members that have been joined, as one network.
-
-    Attributes
-    ----------
-    epochs, optimizer, schedule, augment
-        As in `Sequential.fit`; all else is as in the members' training.
-    """
-
-    epochs: int
-    optimizer: Optimizer
-    schedule: Schedule
-    augment: Augment | None = None
-
-
-@dataclass(frozen=True)
 class Recipe:
     """A training that anyone can repeat: the network, the data and every setting.
 
@@ -88,8 +73,6 @@ class Recipe:
         Networks that are trained one after the other, each with a seed of its own, and joined
         (see `mnistc.ensemble`). Files of checkpoints and figures are numbered then:
         ``kept-1.npz``, ``kept-2.npz``...
-    refinement : Refinement, optional
-        How the joined network is trained on.
     expected : str
         Accuracy and time that were measured.
     """
@@ -109,7 +92,6 @@ class Recipe:
     prepare: Prepare | None = None
     distillation: Distillation | None = None
     members: int = 1
-    refinement: Refinement | None = None
     expected: str = ""
 
     def network(
@@ -138,7 +120,10 @@ class Recipe:
         data_dir: DataDir = None,
         precision: str = "float32",
     ) -> Result:
-        """Follow the recipe.
+        """Follow the recipe, and take the statistics of batch normalisations anew at the end.
+
+        They are those of the images as they are then (see `mnistc.update_batch_norm`), not of
+        the changed ones that were trained on.
 
         Parameters
         ----------
@@ -167,37 +152,39 @@ class Recipe:
         )
         if self.distillation is not None:
             examples = Examples(
-                *self.distillation.pool(examples.images, examples.targets, seed, n_threads)
+                *self.distillation.pool(
+                    examples.images, examples.targets, network.classes, seed, n_threads
+                )
             )
         held_out = None if validation is None else (validation.images, validation.labels)
         callbacks, history = list(callbacks), History()
         began = time.perf_counter()
 
-        def fit(one: Sequential, seed: int, number: int | None = None, **changes: Any) -> None:
+        def fit(one: Sequential, seed: int, number: int | None = None) -> None:
             """Train one network, the `number`-th if there are several."""
-            settings = {
-                "epochs": self.epochs if epochs is None else epochs,
-                "optimizer": self.optimizer,
-                "schedule": self.schedule,
-                "augment": self.augment,
-                **changes,
-            }
-            own = callbacks if number is None else _numbered(callbacks, number)
+            if number is not None:
+                examples.renew(0)  # checkpoints know a training by these
             trained = one.fit(
                 examples.images,
                 examples.targets,
+                epochs=self.epochs if epochs is None else epochs,
                 batch_size=self.batch_size,
+                optimizer=self.optimizer,
+                schedule=self.schedule,
                 loss=self.loss,
                 label_smoothing=self.label_smoothing,
+                augment=self.augment,
                 ema=self.ema,
                 validation_data=held_out,
-                callbacks=[*own, Renewal(examples)],
+                callbacks=[
+                    *(callbacks if number is None else _numbered(callbacks, number)),
+                    Renewal(examples),
+                ],
                 seed=seed,
                 n_threads=n_threads,
                 resume=resume if number is None else _kept(resume, number),
                 precision=precision,
                 verbose=verbose,
-                **settings,
             )
             for epoch in trained.epochs:
                 history.append({**epoch, "epoch": len(history.epochs) + 1})
@@ -206,34 +193,22 @@ class Recipe:
             if self.members == 1:
                 fit(network, seed)
             else:
-                self._train_members(network, seed, epochs, fit)
+                self._train_members(network, seed, fit)
+            update_batch_norm(network, examples.images, n_threads)
         except KeyboardInterrupt:
             self._finish(network)
             raise
         self._finish(network)
         return Result(network, history, time.perf_counter() - began)
 
-    def _train_members(
-        self, network: Sequential, seed: int, epochs: int | None, fit: Callable[..., None]
-    ) -> None:
-        """Train each member with `fit`, join them in `network`, and train that."""
+    def _train_members(self, network: Sequential, seed: int, fit: Callable[..., None]) -> None:
+        """Train each member with `fit` and join them in `network`."""
         members = self._networks(network.input_shape, network.classes, seed)
         try:
             for number, member in enumerate(members, 1):
                 fit(member, member.seed, number)
         finally:
             copy_into(network, members)
-        last = self.refinement
-        if last is not None:
-            fit(
-                network,
-                seed,
-                len(members) + 1,
-                epochs=last.epochs if epochs is None else min(epochs, last.epochs),
-                optimizer=last.optimizer,
-                schedule=last.schedule,
-                augment=last.augment,
-            )
 
     def _finish(self, network: Sequential) -> None:
         """Bring a pupil's answers back from the teacher's temperature."""

@@ -156,6 +156,9 @@ def _check(model: ModelFile) -> None:
     if tuple(model.input_shape) != (28, 28, 1):
         shape = " x ".join(map(str, model.input_shape))
         raise ValueError(f"model: the widget wants an input of 28 x 28 x 1, got {shape}")
+    used = (model.preprocessing or {}).get("id", "strokes-v1")
+    if used != "strokes-v1":
+        raise ValueError(f"model: the widget wants the preprocessing strokes-v1, got {used!r}")
     if len(model.labels) > 100 or any(len(label) > 40 for label in model.labels):
         raise ValueError("model: the widget wants up to 100 labels of up to 40 characters")
     if len(model.layers) > MAX_LAYERS or model.n_parameters > MAX_SIZE:

@@ -181,7 +181,6 @@ static void test_rows(void) {
         }
 }
 
-/* Patches of `rows` rows in an image whose rows have `gap` floats more than a patch's. */
 /* Lists that lie one after the other, every second of them taken. */
 static void test_many_rows(void) {
     enum { SUMS = 5 };
@@ -206,6 +205,7 @@ static void test_many_rows(void) {
     free(values);
 }
 
+/* Patches of `rows` rows in an image whose rows have `gap` floats more than a patch's. */
 static void one_patch_sum(int length, int rows, int n, int gap) {
     const int row = length + gap, most = 2 * row + 1;
     const int slack = length < table->lane ? table->lane - length : 0;
