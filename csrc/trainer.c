@@ -16,35 +16,31 @@ static int plan_stages(const mc_net *net, mc_stage *stages) {
     return n;
 }
 
-/* Whether the outputs are means of linear values, which may be logits. */
-static int averages_logits(const mc_net *net) {
+/* Whether the last layer's values before its activation, if it has one, are there for a loss. */
+static int has_logits(const mc_net *net) {
     const mc_op *last = &net->ops[net->n_ops - 1];
-    return last->layer.type == MC_GLOBAL_AVERAGE_POOL2D && net->n_ops > 1 &&
-           last[-1].layer.activation == MC_LINEAR;
+    const mc_layer_type type = last->layer.type;
+    if (type == MC_FLATTEN || type == MC_GLOBAL_AVERAGE_POOL2D)
+        return net->n_ops > 1 && last[-1].layer.activation == MC_LINEAR;
+    return type == MC_ACTIVATION || (mc_has_matrix(last) && !last->fused_pool);
 }
 
 /* The loss takes logits where its formula and the last activation belong together. */
 static mc_status check_loss(const mc_net *net, const mc_train_spec *spec, int *raw) {
     const mc_op *last = &net->ops[net->n_ops - 1];
     const mc_activation activation = last->layer.activation;
-    const int own = (mc_has_matrix(last) && !last->fused_pool) ||
-                    last->layer.type == MC_ACTIVATION || averages_logits(net);
+    const int is_flat = last->out.height * last->out.width == 1;
+    int fits = has_logits(net);
     *raw = 1;
-    switch (spec->loss) {
-    case MC_SOFTMAX_CROSS_ENTROPY:
-        return own && (activation == MC_SOFTMAX || activation == MC_LINEAR) &&
-                       last->out.height * last->out.width == 1
-                   ? MC_OK
-                   : MC_BAD_ARGUMENT;
-    case MC_SIGMOID_CROSS_ENTROPY:
-        return own && (activation == MC_SIGMOID || activation == MC_LINEAR) ? MC_OK
-                                                                            : MC_BAD_ARGUMENT;
-    case MC_MEAN_SQUARED_ERROR:
-        return own && (activation != MC_SOFTMAX || last->out.height * last->out.width == 1)
-                   ? MC_OK
-                   : MC_BAD_ARGUMENT;
-    }
-    return MC_BAD_ARGUMENT;
+    if (spec->loss == MC_SOFTMAX_CROSS_ENTROPY)
+        fits = fits && is_flat && (activation == MC_SOFTMAX || activation == MC_LINEAR);
+    else if (spec->loss == MC_SIGMOID_CROSS_ENTROPY)
+        fits = fits && (activation == MC_SIGMOID || activation == MC_LINEAR);
+    else if (spec->loss == MC_MEAN_SQUARED_ERROR)
+        fits = fits && (activation != MC_SOFTMAX || is_flat);
+    else
+        fits = 0;
+    return fits ? MC_OK : MC_BAD_ARGUMENT;
 }
 
 static int in_range(float value, float low, float high) {

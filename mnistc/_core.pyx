@@ -501,8 +501,8 @@ cdef class Trainer:
         self.batch_size = batch_size
         cdef mc_status status = mc_trainer_create(&self.trainer, network.net, &spec)
         if status == MC_BAD_ARGUMENT:
-            raise ValueError(f"loss {loss!r} does not fit the last layer, or a training option is "
-                             "out of range")
+            raise ValueError(f"loss {loss!r} does not fit the last layers, or a training option "
+                             "is out of range")
         check(status)
 
     def __dealloc__(self):

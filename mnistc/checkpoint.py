@@ -22,6 +22,7 @@ from mnistc.errors import FormatError
 from mnistc.formats.files import write_atomic
 
 if TYPE_CHECKING:
+    from mnistc.callbacks import Callback
     from mnistc.training import Plan, Run
 
 _VERSION = 1
@@ -111,31 +112,41 @@ def resume(path: str | os.PathLike[str], run: Run) -> None:
     arrays = _read_npz(Path(path))
     try:
         meta = json.loads(arrays.pop("json").tobytes())
-        if meta["version"] != _VERSION:
-            raise FormatError(f"{path}: checkpoint version {meta['version']!r}, wanted {_VERSION}")
-        _compare(meta["fingerprint"], fingerprint(run.plan, run.model), path)
-        network = run.model.core
-        run.fingerprint = meta["fingerprint"]
+        version, run.fingerprint = meta["version"], dict(meta["fingerprint"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{path} is not a whole checkpoint: {error!r}") from None
+    if version != _VERSION:
+        raise FormatError(f"{path}: checkpoint version {version!r}, wanted {_VERSION}")
+    _compare(run.fingerprint, fingerprint(run.plan, run.model), path)
+    network = run.model.core
+    try:
         for name, view in (("parameters", network.parameters), ("state", network.state)):
             if arrays[name].shape != view.shape or arrays[name].dtype != view.dtype:
                 raise FormatError(f"{path}: {name} has shape {arrays[name].shape}")
         run.trainer.load_state_dict(_join(meta["trainer"], "trainer", arrays))
-        saved: dict[str, list[dict[str, Any]]] = {}
-        for index, (kind, state) in enumerate(meta["callbacks"]):
-            saved.setdefault(kind, []).append(_join(state, f"callback{index}", arrays))
-        for callback in run.callbacks:  # others may have come, or gone, between those of a kind
-            states = saved.get(type(callback).__name__)
-            if states:
-                callback.load_state_dict(states.pop(0))
         run.epoch, run.first_step = int(meta["epoch"]), int(meta["first_step"])
         run.loss_sum, run.right = float(meta["loss_sum"]), int(meta["right"])
         run.seconds, run.stop = float(meta["seconds"]), bool(meta["stop"])
         for epoch in meta["history"]:
             run.history.append(epoch)
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        _resume_callbacks(run.callbacks, meta["callbacks"], arrays)
+    except FormatError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(f"{path} is not a whole checkpoint: {error!r}") from None
-    run.restore((arrays["parameters"], arrays["state"]))
+    run.restore((arrays["parameters"], arrays["state"]))  # last: what is refused changes nothing
     run.resumed = True
+
+
+def _resume_callbacks(callbacks: list[Callback], states: list[Any], arrays: Arrays) -> None:
+    """Give callbacks their states; others may have come, or gone, between those of a kind."""
+    saved: dict[str, list[dict[str, Any]]] = {}
+    for index, (kind, state) in enumerate(states):
+        saved.setdefault(kind, []).append(_join(state, f"callback{index}", arrays))
+    for callback in callbacks:
+        found = saved.get(type(callback).__name__)
+        if found:
+            callback.load_state_dict(found.pop(0))
 
 
 def _compare(saved: dict[str, Any], wanted: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -22,6 +22,11 @@ from mnistc.augment import Augment, as_options
 from mnistc.callbacks import Callback, check_callbacks
 from mnistc.history import History
 from mnistc.layers import (
+    Activation,
+    Conv2D,
+    Dense,
+    Flatten,
+    GlobalAveragePool2D,
     Layer,
     Shape,
     check_choice,
@@ -365,6 +370,9 @@ class Sequential:
         KeyboardInterrupt
             On Ctrl-C, between two minibatches; the network can be used as it is.
         """
+        last = self.layers[-1]
+        if not isinstance(last, (Dense, Conv2D, Activation, Flatten, GlobalAveragePool2D)):
+            raise ValueError(f"no loss fits a last layer like {last}: put a Dense after it")
         epochs = check_int("epochs", epochs, 1, 1 << 30)
         name = check_loss(loss, self.last_activation)
         flat = as_images(x, self.input_shape, check_range=check_range)

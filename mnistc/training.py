@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mnistc.model import Sequential
 
 _CHUNK_SECONDS = 0.15
+_PATIENCE_SECONDS = 10.0
 
 Array = npt.NDArray[Any]
 Snapshot = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -303,14 +304,10 @@ def _chunks(run: Run) -> Iterator[bool]:
         last = min(first + steps, plan.steps_per_epoch)
         began = time.perf_counter()
         run.model.weights.settle()
-        loss, right, finite = run.trainer.run(
-            plan.x,
-            plan.targets,
-            plan.sample_weight,
+        loss, right, finite = _run_steps(
+            run,
             order[first * plan.batch_size : last * plan.batch_size],
             run.learning_rates[first:last],
-            run.epoch,
-            plan.n_threads,
         )
         run.loss_sum += loss
         run.right += right
@@ -318,3 +315,17 @@ def _chunks(run: Run) -> Iterator[bool]:
         rate = (last - first) / max(time.perf_counter() - began, 1e-6)
         steps = min(int(rate * _CHUNK_SECONDS), 4 * steps)
         steps = max(grain, steps - steps % grain)
+
+
+def _run_steps(run: Run, order: Array, rates: Array) -> tuple[float, int, bool]:
+    """Train on the images of `order`, as soon as no other thread predicts with the network."""
+    plan, patience = run.plan, time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return run.trainer.run(
+                plan.x, plan.targets, plan.sample_weight, order, rates, run.epoch, plan.n_threads
+            )
+        except RuntimeError:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(1e-4)

@@ -256,6 +256,46 @@ def test_early_stopping_restores_the_best():
     assert np.array_equal(net.core.parameters, keep.weights[-1])
 
 
+def test_early_stopping_knows_of_one_training_only(tmp_path):
+    """What it kept of another network never comes into this one."""
+    stop, path = EarlyStopping("loss", patience=9), tmp_path / "run.npz"
+    train(network(), epochs=9, callbacks=stop)  # a lower loss than the others reach
+    net = network(seed=1)
+    before = net.core.parameters.copy()
+    with pytest.raises(FileNotFoundError):
+        train(net, callbacks=[CSVLog(tmp_path / "missing" / "log.csv"), stop])
+    assert np.array_equal(net.core.parameters, before)
+    with pytest.raises(Stop):
+        train(network(seed=1), callbacks=[Checkpoint(path), StopAt(30)])
+    train(resumed := network(seed=1), callbacks=stop, resume=path)
+    train(alone := network(seed=1))
+    assert np.array_equal(resumed.core.parameters, alone.core.parameters)
+
+
+def test_a_checkpoint_that_is_refused_late_changes_nothing(tmp_path):
+    path = tmp_path / "run.npz"
+    train(network(), callbacks=Checkpoint(path))
+    with np.load(path) as saved:
+        arrays = dict(saved)
+    net = network()
+    before = net.core.parameters.copy()
+    meta = json.loads(arrays["json"].tobytes())
+    for changes in (
+        {"history": [3]},
+        {"history": None},
+        {"epoch": "x"},
+        {"callbacks": [["Checkpoint"]]},
+    ):
+        text = np.frombuffer(json.dumps({**meta, **changes}).encode(), np.uint8)
+        np.savez(path, **{**arrays, "json": text})
+        with pytest.raises(FormatError, match="not a whole checkpoint"):
+            train(net, resume=path)
+    np.savez(path, **{name: array for name, array in arrays.items() if name != "trainer.v"})
+    with pytest.raises(FormatError, match="not a whole checkpoint"):
+        train(net, resume=path)
+    assert np.array_equal(net.core.parameters, before)
+
+
 def test_early_stopping_needs_its_figure():
     x, y = bars()
     with pytest.raises(ValueError, match="needs validation_data"):

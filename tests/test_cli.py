@@ -263,6 +263,7 @@ def test_the_originals_networks_on_mnist(file, accuracy):
         ("train", "--epochs", "many"),
         ("train", "--seed", "-1"),
         ("train", "--threads", "-2"),
+        ("evaluate", "cnn", "--threads", "257"),
         ("train", "--precision", "half"),
         ("train", "--checkpoint", "run.pt"),
         ("train", "--nothing"),
@@ -305,6 +306,16 @@ def test_failures_are_1(model, digits, tmp_path, monkeypatch):
         assert word in err
         values = run_json(*arguments, code=1)
         assert word in values["error"]
+
+
+def test_kernels_that_are_not_there(model, monkeypatch):
+    monkeypatch.setenv("MNISTC_KERNELS", "mmx")
+    for arguments in (["evaluate", str(model)], ["info", "--json"]):
+        command = [sys.executable, "-m", "mnistc", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("error: kernel table 'mmx' is not available")
+        assert bool(done.stdout) == ("--json" in arguments)
 
 
 def test_a_reader_that_leaves(model):

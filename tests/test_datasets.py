@@ -187,6 +187,10 @@ def test_npz(tmp_path):
     train, test = datasets.load(path)
     assert (len(train), len(test)) == (10, 2)
     np.testing.assert_array_equal(test.images, IMAGES[5::6])
+    np.savez(path, images=IMAGES > 99, labels=LABELS)
+    np.testing.assert_array_equal(
+        datasets.load(path)[1].images, np.where(IMAGES[5::6] > 99, 255, 0)
+    )
 
 
 def csv_text(images=IMAGES, labels=LABELS):
@@ -208,7 +212,8 @@ def test_csv(tmp_path):
 
 
 def test_csv_with_blanks_and_decimals(tmp_path):
-    (tmp_path / "a.csv").write_text('1, 0.0,"255",3,+4\n0,1,2,3,4\n')
+    text = "\ufefflabel,a,b,c,d\n" + '1, 0.0,"255",3,+4\n0,1,2,3,4\n'
+    (tmp_path / "a.csv").write_text(text, "utf-8")
     train, test = datasets.load(tmp_path / "a.csv")
     assert train.images.tolist() == [[[0, 255], [3, 4]]]
     assert test.labels.tolist() == [0]

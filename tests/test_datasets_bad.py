@@ -1,5 +1,6 @@
 """Data files that nobody vouches for: one error, one line, and no memory spent on a lie."""
 
+import contextlib
 import gzip
 import io
 import struct
@@ -186,6 +187,23 @@ def test_bad_npz(tmp_path, data, message):
         assert len(datasets.load(tmp_path / "a.npz")[0]) == 2
     else:
         fails(tmp_path, data, message, "a.npz", datasets.load)
+
+
+def test_any_damage_to_a_packed_npz(tmp_path):
+    good = npz(images=np.random.default_rng(0).integers(0, 256, (3, 20, 20)), labels=LABELS)
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(good)) as plain,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in plain.namelist():
+            archive.writestr(name, plain.read(name))
+    data = packed.getvalue()
+    for place in range(0, len(data), 7):
+        damaged = data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]
+        (tmp_path / "a.npz").write_bytes(damaged)
+        with contextlib.suppress(FormatError):
+            datasets.load(tmp_path / "a.npz")
 
 
 def test_npz_bomb(tmp_path, monkeypatch):

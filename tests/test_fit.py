@@ -1,6 +1,5 @@
 """Training: it learns, it repeats to the bit, and every option does what it says."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +12,24 @@ import numpy as np
 import pytest
 from small_data import bars
 
-from mnistc import SGD, Adam, AdamW, Augment, Cosine, Dense, Dropout, Sequential, callbacks
+from mnistc import (
+    SGD,
+    Activation,
+    Adam,
+    AdamW,
+    Augment,
+    BatchNorm,
+    Conv2D,
+    Cosine,
+    Dense,
+    DepthwiseConv2D,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    MaxPool2D,
+    Sequential,
+    callbacks,
+)
 from mnistc.history import History
 
 
@@ -158,7 +174,11 @@ def test_augment_changes_training_only():
         ({"sample_weight": -np.ones(400)}, ValueError, "at least 0"),
         ({"sample_weight": np.zeros(400)}, ValueError, "0 everywhere"),
         ({"class_weight": {10: 1.0}}, ValueError, "keys of 0 to 9"),
-        ({"class_weight": {1: -1.0}}, ValueError, "at least 0"),
+        ({"class_weight": {1: -1.0}}, ValueError, "class_weight must be in"),
+        ({"class_weight": {1: 1e300}}, ValueError, "class_weight must be in"),
+        ({"class_weight": {1: "2"}}, TypeError, "class_weight must be a number"),
+        ({"class_weight": {1: None}}, TypeError, "class_weight must be a number"),
+        ({"class_weight": np.ones(10)}, ValueError, "dict or 'balanced'"),
         ({"class_weight": dict.fromkeys(range(10), 0)}, ValueError, "not be 0 for every class"),
         ({"class_weight": 3}, ValueError, "dict or 'balanced'"),
         ({"label_smoothing": 1.0}, ValueError, "label_smoothing"),
@@ -287,21 +307,14 @@ def test_ctrl_c_within_a_training_is_answered_between_chunks(tmp_path):
     assert np.isfinite(net.predict(x)).all()
 
 
-def test_a_network_in_use_is_refused_to_other_threads():
+def test_a_prediction_meanwhile_is_refused_and_does_no_harm():
     x, y = bars(5000)
-    net = network()
-
-    def train():
-        trained = False
-        while not trained:
-            with contextlib.suppress(RuntimeError):  # a prediction came first
-                net.fit(x, y, epochs=40, verbose=0)
-                trained = True
-
-    trainer = threading.Thread(target=train)
+    net, alone = network(), network()
+    alone.fit(x, y, epochs=40, verbose=0)
+    trainer = threading.Thread(target=lambda: net.fit(x, y, epochs=40, verbose=0))
     trainer.start()
     refused = 0
-    while trainer.is_alive() and not refused:
+    while trainer.is_alive():
         try:
             net.predict(x[:1])
         except RuntimeError as error:
@@ -309,7 +322,24 @@ def test_a_network_in_use_is_refused_to_other_threads():
             refused += 1
     trainer.join()
     assert refused
-    assert np.isfinite(net.predict(x[:1])).all()
+    assert net.core.parameters.tobytes() == alone.core.parameters.tobytes()
+
+
+def test_a_training_within_a_training_is_refused_and_does_no_harm(tmp_path):
+    x, y = bars()
+    path = tmp_path / "run.npz"
+    fitted(epochs=1, callbacks=callbacks.Checkpoint(path))
+
+    class Meddler(callbacks.Callback):
+        def on_epoch_end(self, run, logs):
+            for options in ({"ema": 0.9}, {"loss": "mean_squared_error"}, {"resume": path}):
+                with pytest.raises(RuntimeError, match="being trained"):
+                    run.model.fit(x, y, verbose=0, **options)
+
+    disturbed, _ = fitted(callbacks=Meddler())
+    assert disturbed.loss == "softmax_cross_entropy"
+    assert disturbed.core.parameters.tobytes() == fitted()[0].core.parameters.tobytes()
+    disturbed.fit(x, y, epochs=1, verbose=0)  # and is free again
 
 
 @pytest.mark.parametrize(("rate", "decay"), [(0.5, 2.0), (0.1, 10.0), (0.1, 9.9999), (0.1, 15.0)])
@@ -365,6 +395,77 @@ def test_every_callback_is_told_of_the_end():
     with pytest.raises(OSError, match="full"):
         fitted(callbacks=[Failing(), Last()])
     assert ended == [3]
+
+
+def test_a_training_that_cannot_begin_leaves_everything(tmp_path):
+    class Never(callbacks.Callback):
+        def on_train_end(self, run):
+            raise AssertionError("it has not begun")
+
+    x, y = bars()
+    net, _ = fitted()
+    net.metadata["metrics"] = {"accuracy": 1.0}
+    before = net.core.parameters.tobytes()
+    log = callbacks.CSVLog(tmp_path / "missing" / "log.csv")
+    with pytest.raises(FileNotFoundError):
+        net.fit(x, y, loss="mean_squared_error", callbacks=[log, Never()], verbose=0)
+    assert net.metadata["metrics"] == {"accuracy": 1.0}
+    assert net.loss == "softmax_cross_entropy"
+    assert net.core.parameters.tobytes() == before
+
+
+def test_class_weights_are_of_the_training_alone():
+    x, y = bars()
+    order = np.argsort(y == 0, kind="stable")  # a last part of class 0 alone
+    x, y = x[order], y[order]
+    split = int((y == 0).sum()) / len(y) * 0.9
+    options = {"optimizer": SGD(1e-9), "epochs": 1, "x": x, "y": y, "validation_split": split}
+    plain = fitted(**options)[1]
+    for weight in ({0: 9.0, 1: 0.5}, {0: 0.0}, "balanced"):
+        weighted = fitted(class_weight=weight, **options)[1]
+        assert weighted["val_loss"] == pytest.approx(plain["val_loss"], rel=1e-6)
+
+
+FIRST = [Conv2D(8, 5, activation="relu"), MaxPool2D(2)]  # 3 x 3 positions
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        [Flatten(), Dense(10), Activation("softmax")],
+        [Conv2D(10, 3), GlobalAveragePool2D()],
+        [Conv2D(10, 3), Flatten()],
+        [Conv2D(10, 3), GlobalAveragePool2D(), Activation("softmax")],
+    ],
+)
+def test_other_last_layers_train_alike(last):
+    """One window covers all positions, so that these networks are the usual one in disguise."""
+    x, y = bars()
+    wanted, net = (
+        Sequential([*FIRST, *stack], (10, 10, 1))
+        for stack in ([Flatten(), Dense(10, "softmax")], last)
+    )
+    for one, other in zip(wanted.weights, net.weights, strict=True):
+        net.weights[other] = wanted.weights[one].reshape(net.weights[other].shape)
+    for each in (wanted, net):
+        each.fit(x, y, epochs=2, loss="softmax_cross_entropy", seed=1, verbose=0)
+    for one, other in zip(wanted.weights, net.weights, strict=True):
+        np.testing.assert_allclose(
+            net.weights[other].ravel(), wanted.weights[one].ravel(), atol=1e-5
+        )
+    scores = [each.evaluate(x, y)["loss"] for each in (wanted, net)]
+    np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+@pytest.mark.parametrize("last", [BatchNorm(), Dropout(0.5), MaxPool2D(1), DepthwiseConv2D(1)])
+def test_last_layers_that_no_loss_fits_are_named(last):
+    x, y = bars()
+    net = Sequential([Dense(10), last], (10, 10, 1))
+    with pytest.raises(ValueError, match=f"last layer like {type(last).__name__}"):
+        net.fit(x, y, verbose=0)
+    nonlinear = [Conv2D(10, 3, activation="sigmoid"), GlobalAveragePool2D()]
+    with pytest.raises(ValueError, match="'sigmoid_cross_entropy' does not fit the last layers"):
+        Sequential(nonlinear, (10, 10, 1)).fit(x, y, verbose=0)
 
 
 def test_a_missing_checkpoint_loses_nothing(tmp_path):

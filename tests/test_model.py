@@ -104,6 +104,9 @@ def test_weights_refuse_what_does_not_fit():
         ([], ValueError, "at least one layer"),
         ([Dense(3), "dense"], TypeError, "must be layers"),
         ([Dense(3, name="a"), Dense(3, name="a")], ValueError, "'a' twice"),
+        ([Dense(3, name="fc.1")], ValueError, "name must be a letter and .* got 'fc.1'"),
+        ([Dense(3, name="a b")], ValueError, "name must be a letter"),
+        ([Dense(3, name="x" * 65)], ValueError, "name must be a letter"),
         ([mnistc.Conv2D(4, 11)], ValueError, "does not fit"),
     ],
 )
@@ -152,6 +155,23 @@ def test_every_kind_of_image_gives_the_same():
         assert np.allclose(net.predict(x.astype(dtype) / 255), wanted, atol=1e-5)
     assert np.allclose(net.predict((x / 255).tolist()), wanted, atol=1e-5)
     assert np.allclose(net.predict(x[2:3]), wanted[2:3], atol=1e-5)
+    floats = (x > 99).astype(np.float32)  # swapped bytes of 0 and 1 are small numbers, too
+    wanted = net.predict(floats)
+    assert np.array_equal(net.predict(floats.astype(">f4")), wanted)
+    odd = np.zeros(floats.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(floats.shape)
+    odd[:] = floats
+    assert not odd.flags.aligned
+    assert np.array_equal(net.predict(odd), wanted)
+
+
+@pytest.mark.parametrize("threads", [-1, 257])
+def test_numbers_of_threads_that_are_refused(threads):
+    x, y = bars(7)
+    net = network()
+    with pytest.raises(ValueError, match="n_threads must be between 0 and 256"):
+        net.predict(x, threads)
+    with pytest.raises(ValueError, match="n_threads must be between 0 and 256"):
+        net.evaluate(x, y, n_threads=threads)
 
 
 def test_many_images_in_parts(monkeypatch):

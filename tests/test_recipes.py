@@ -197,10 +197,13 @@ def test_harden_scales_logits():
 
 
 def test_a_teacher_of_other_classes_is_refused(teacher):
-    with pytest.raises(ValueError, match="knows 10 classes, got a label 11"):
-        Distillation(teacher, 1, Augment()).pool(
-            np.zeros((1, 28, 28), np.uint8), np.array([11]), seed=0
-        )
+    data = dataset()
+    data = dataclasses.replace(data, class_names=(*"0123456789", "ten"))
+    recipe = dataclasses.replace(
+        recipes.get("quick"), distillation=Distillation(teacher, 1, Augment())
+    )
+    with pytest.raises(ValueError, match="knows 10 classes, the data has 11"):
+        recipe.train(data, verbose=0)
 
 
 def test_drawings_are_new_in_each_epoch_and_repeat():
@@ -286,3 +289,22 @@ def test_members_go_on_from_their_checkpoints(tmp_path):
     assert resumed.core.parameters.tobytes() == whole.core.parameters.tobytes()
     with pytest.raises(FileNotFoundError, match=r"other-1\.npz"):
         three().train(data, resume=tmp_path / "other.npz", verbose=0)
+
+
+class Counted(Examples):
+    """Images that are other ones in each epoch."""
+
+    def renew(self, epoch):
+        self.images[:10] = epoch
+
+
+def test_members_with_renewed_examples_go_on_from_their_checkpoints(tmp_path):
+    data, path = dataset(), tmp_path / "kept.npz"
+    prepare = lambda data, seed, data_dir: Counted(data.images.copy(), data.labels)  # noqa: E731
+    recipe = three(prepare=prepare)
+    whole = recipe.train(data, verbose=0).network
+    for epochs in (3, 4, 5):
+        with pytest.raises(KeyboardInterrupt):
+            recipe.train(data, callbacks=[Checkpoint(path), Interrupt(epochs)], verbose=0)
+        resumed = recipe.train(data, resume=path, verbose=0).network
+        assert resumed.core.parameters.tobytes() == whole.core.parameters.tobytes()

@@ -79,6 +79,16 @@ def test_partial_fit_goes_on(digits):
         model.partial_fit(X, y + 5)
 
 
+@pytest.mark.parametrize(("options", "labels"), [({}, [7]), ({"batch_size": 0}, [0])])
+def test_a_first_partial_fit_that_fails_is_none(digits, options, labels):
+    X, y = digits[0][:400], digits[1][:400]
+    model = NetworkClassifier(random_state=0, **options)
+    with pytest.raises(ValueError, match="must"):
+        model.partial_fit(X[:5], labels * 5, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="first call"):
+        model.partial_fit(X, y)
+
+
 def test_early_stopping(digits):
     X, y = digits
     model = NetworkClassifier(
