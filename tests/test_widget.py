@@ -66,7 +66,7 @@ def folder(tmp_path_factory, model_path):
 
 def unescape(script):
     """The model file inside a register statement."""
-    literal = re.search(r"mnistc\.register\('([^']*)','(.*)'\);\n$", script)
+    literal = re.search(r"mnistc\.register\('([^']*)','(.*)'\);", script)
     text = literal[2].replace("\\x3c", "<").replace("\\'", "'").replace("\\\\", "\\")
     return literal[1], json.loads(text)
 
@@ -181,6 +181,15 @@ def test_what_the_widget_would_refuse_is_refused_before(tmp_path):
         widget.write_site(tmp_path, [random_model(layers=[Dense(1000), Dense(10, "softmax")])])
     with pytest.raises(ValueError, match="labels"):
         widget.write_site(tmp_path, [random_model(labels=["x" * 50, *"123456789"])])
+    with pytest.raises(ValueError, match="labels"):  # JavaScript counts them twice
+        widget.write_site(tmp_path, [random_model(labels=["\U0001f58a" * 21, *"123456789"])])
+    wide = [Conv2D(1950, 1), GlobalAveragePool2D(), Dense(10, "softmax")]
+    with pytest.raises(ValueError, match="values from a layer, got 1,528,800"):
+        widget.write_site(tmp_path, [random_model(layers=wide)])
+    other = random_model()
+    other.preprocessing = {"id": "strokes-v2"}
+    with pytest.raises(ValueError, match="preprocessing strokes-v1, got 'strokes-v2'"):
+        widget.write_site(tmp_path, [other])
     assert not list(tmp_path.iterdir())
 
 

@@ -22,12 +22,14 @@ const options = {
   // What Safari lacked before 14.1 are corners of destructuring that are not used here.
   target: TARGET, supported: { destructuring: true }, charset: "ascii", outdir: dist,
   // Private by name, or used among these files only.
-  mangleProps: /^(_[a-z].*|border|stride|ends|page|past|future|finish|put|ink|tell|thank|isEmpty|show|update|canvas|element|discard|complain)$/,
+  mangleProps: /^(_[a-z].*|border|stride|ends|page|past|future|finish|put|ink|tell|thank|isEmpty|show|update|canvas|element|discard)$/,
 };
 
 /** Terser names variables so that gzip finds more to share: 5 % less. */
 async function squeeze({ text }) {
-  const compress = { passes: 5, unsafe: true, unsafe_arrows: true, pure_getters: true };
+  const compress = {
+    passes: 5, unsafe: true, unsafe_arrows: true, pure_getters: true, conditionals: false,
+  };
   const { code } = await minify(text, {
     ecma: 2018, compress, toplevel: true, module: true,
     format: { ascii_only: true },
@@ -52,7 +54,8 @@ async function bundle() {
 
 async function minifyCss(path) {
   const css = await build({ entryPoints: [path], minify: true, write: false, target: TARGET });
-  return css.outputFiles[0].text.trim().replace(/([:,]) /g, "$1").replace(/"(\w+)"/g, "$1");
+  return css.outputFiles[0].text.trim().replace(/([:,]) /g, "$1").replace(/"(\w+)"/g, "$1")
+    .replace(/--(?!mnistc)(\w)\w+/g, "--$1");
 }
 
 /** The style sheet as a string, minified. */

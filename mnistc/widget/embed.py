@@ -33,10 +33,26 @@ def register_statement(name: str, document: dict[str, Any]) -> str:
     str
         One statement, ASCII, safe inside a ``<script>`` element too.
     """
+    return f"mnistc.register({_literal(name)},{_literal(embedded_text(document))});\n"
+
+
+def embedded_text(document: dict[str, Any]) -> str:
+    """What a page needs of a model file, as ASCII; where int8 values are wide, longer than that."""
     small = {key: document[key] for key in _KEYS if key in document}
     small["tensors"] = {key: _dense(tensor) for key, tensor in document["tensors"].items()}
-    text = json.dumps(small, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return f"mnistc.register({_literal(name)},{_literal(text)});\n"
+    return json.dumps(small, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def drop_in_statement(element: str, name: str, document: dict[str, Any]) -> str:
+    """`register_statement`, and the model for those elements that others' scripts defined before.
+
+    They took the model that was there, where elements stand before scripts.
+    """
+    return (
+        f"(e=>{{{register_statement(name, document).strip()}e.forEach(e=>"
+        f"e.hasAttribute('model')||e.hasAttribute('src')||e.setAttribute('model','{name}'))}})"
+        f"(customElements.get('{element}')?document.querySelectorAll('{element}'):[]);\n"
+    )
 
 
 def _literal(text: str) -> str:

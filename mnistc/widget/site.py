@@ -21,7 +21,7 @@ from mnistc.formats import _shipped_paths, load_any, read_model, shipped_names
 from mnistc.formats.files import PathLike
 from mnistc.formats.model_file import ModelFile
 from mnistc.formats.writer import format_model
-from mnistc.widget.embed import register_statement
+from mnistc.widget.embed import drop_in_statement, embedded_text, register_statement
 
 DIST = Path(__file__).parent / "dist"
 DEFAULT_MODELS = ("cnn", "mlp")
@@ -33,7 +33,10 @@ MAX_LAYERS = 100
 MAX_SIZE = 1_500_000
 MAX_WORK = 19_000_000
 # The original's file names: a fully connected network, and a convolutional one.
-_DROP_INS = {"mlp": "mnist_widget.js", "cnn": "mnist_convolution_widget.js"}
+_DROP_INS = {  # the original's scripts and elements
+    "mlp": ("mnist_widget.js", "mnist-checker-widget"),
+    "cnn": ("mnist_convolution_widget.js", "mnist-convolution-checker-widget"),
+}
 
 
 @dataclass
@@ -90,7 +93,8 @@ def write_site(
     texts |= {f"{each.name}.js": each.statement for each in embedded}
     texts[_SCRIPT] = code + embedded[0].statement
     for role, model in _drop_ins(embedded).items():
-        texts[_DROP_INS[role]] = code + register_statement(role, model.document)
+        file, element = _DROP_INS[role]
+        texts[file] = code + drop_in_statement(element, role, model.document)
     page = (DIST / "index.html").read_text("utf-8")
     texts["index.html"] = _demo_page(page, embedded, texts[_SCRIPT])
     written = []
@@ -139,14 +143,16 @@ def _embed(models: Sequence[PathLike | ModelFile]) -> list[_Embedded]:
         document = _document(source, model)
         text = _json(document)
         marks = sum(map(text.count, '[{",'))
-        if len(text) > MAX_FILE or marks >= MAX_MARKS:
+        length = max(len(text), len(embedded_text(document)))
+        if length > MAX_FILE or marks >= MAX_MARKS:
             raise ValueError(
                 f"model: the widget reads up to {MAX_FILE:,} characters and {MAX_MARKS:,} names "
-                f"and numbers, got {len(text):,} and {marks:,}; export it with --quantize int8"
+                f"and numbers, got {length:,} and {marks:,}; export it with --quantize int8"
             )
         plain = re.sub(r"[^\w-]+", "-", model.name, flags=re.ASCII).strip("-")[:40] or "model"
         taken = {each.name for each in embedded} | {"package", "custom-elements", "core", "demo"}
-        name = next(n for n in _numbered(plain) if n not in taken | {"mnistc", "index"})
+        taken |= {"mnistc", "index", *(file.removesuffix(".js") for file, _ in _DROP_INS.values())}
+        name = next(n for n in _numbered(plain) if n not in taken)
         embedded.append(_Embedded(name, model, document))
     return embedded
 
@@ -159,7 +165,7 @@ def _check(model: ModelFile) -> None:
     used = (model.preprocessing or {}).get("id", "strokes-v1")
     if used != "strokes-v1":
         raise ValueError(f"model: the widget wants the preprocessing strokes-v1, got {used!r}")
-    if len(model.labels) > 100 or any(len(label) > 40 for label in model.labels):
+    if len(model.labels) > 100 or any(map(_is_long, model.labels)):
         raise ValueError("model: the widget wants up to 100 labels of up to 40 characters")
     if len(model.layers) > MAX_LAYERS or model.n_parameters > MAX_SIZE:
         raise ValueError(
@@ -173,11 +179,21 @@ def _check(model: ModelFile) -> None:
         )
 
 
+def _is_long(label: str) -> bool:
+    """Whether JavaScript counts more than 40 characters."""
+    return len(label.encode("utf-16-le")) > 80
+
+
 def _work(model: ModelFile) -> int:
     """Multiply-adds of a drawing, or what takes as long."""
     total, shape = 0, model.input_shape
     for layer in model.layers:
         output = layer.output_shape(shape)
+        if math.prod(output) > MAX_SIZE:
+            raise ValueError(
+                f"model: the widget wants up to {MAX_SIZE:,} values from a layer, got "
+                f"{math.prod(output):,}"
+            )
         weight = next(iter(layer.weight_shapes(shape).values()), None)
         taps = math.prod(weight) // output[-1] if weight else getattr(layer, "pool_size", 1) ** 2
         quick = getattr(layer, "activation", "linear") in ("linear", "relu")

@@ -13,7 +13,7 @@ export function define(): void {
   for (const [name, model] of Object.entries(NAMES)) {
     if (!customElements.get(name)) {
       customElements.define(name, model ? class extends MnistDigit {
-        static override defaultModel = model;
+        static override _default = model;
       } : MnistDigit);
     }
   }

@@ -2,7 +2,7 @@
 // In an order that compresses well.
 import { samples } from "./samples.js";
 import { adoptStyle } from "./style.js";
-import { embeddedModel, fetchModel } from "./registry.js";
+import { embeddedModel, fetchModel, request } from "./registry.js";
 import { fitStrokes, PIXELS, rasterize } from "./strokes.js";
 import { bitmapToPixels } from "./bitmap.js";
 import { createView, type View } from "./view.js";
@@ -22,18 +22,22 @@ export class MnistDigit extends Base {
   /** Texts by language; whatever one lacks is English. */
   static texts: Record<string, Partial<Texts>> = {};
   /** The model that an element without the attributes src and model wants. */
-  static defaultModel: string | null = null;
+  static _default: string | null = null;
 
   private _model: Model | null = null;
   private _turn = 0; // of loading models: only the latest one counts
   private _ready!: Promise<void>;
-  private _settle!: [resolve: () => void, reject: (error: unknown) => void];
+  private _settle!: [
+    resolve: (value: void | PromiseLike<void>) => void, reject: (error: unknown) => void,
+  ];
   private _reading: Reading | null = null;
   private _dirty = false;
   private _frame = 0;
   private _next = 0;
   private _view!: View;
   _pad: Pad;
+  /** Of the last failure; it stays when the rest is built anew. */
+  _error = h("p", { class: "error", part: "error", role: "alert" });
 
   constructor() {
     super();
@@ -56,13 +60,19 @@ export class MnistDigit extends Base {
     if (!this._turn) this._load();
   }
 
+  adoptedCallback(): void {
+    adoptStyle(this.shadowRoot!); // a sheet belongs to its document
+  }
+
   disconnectedCallback(): void {
     this._pad.finish(); // the pointer's end may never be told
   }
 
   attributeChangedCallback(name: string): void {
-    if (name == "lang" || name == "live") this._build();
-    else if (this._turn || this.isConnected) this._load();
+    if (name == "lang" || name == "live") {
+      this._build();
+      if (this._dirty) this._changed();
+    } else if (this._turn || this.isConnected) this._load();
   }
 
   /** The drawing in pad units (0 to 1, y down). Setting it can be undone. */
@@ -90,7 +100,7 @@ export class MnistDigit extends Base {
   /** The probability of each label; all 0 where there is no prediction. */
   get probabilities(): number[] {
     this._flush();
-    return this._reading ? this._reading.probabilities.slice() : Array(10).fill(0);
+    return this._reading ? this._reading.probabilities.slice() : this._view.labels.map(() => 0);
   }
 
   /** What the network sees: 28 x 28 values row by row, ink 1. */
@@ -144,8 +154,9 @@ export class MnistDigit extends Base {
       this._emit("predict", reading);
       return reading;
     } catch (error) {
+      this._view.show((this._reading = null));
       this._fail(error);
-      return (this._reading = null);
+      return null;
     }
   }
 
@@ -167,7 +178,7 @@ export class MnistDigit extends Base {
   private _changed(): void {
     this._dirty = true;
     this._view.update(this._live);
-    if (this._model) this._view.complain("");
+    if (this._model) this._error.textContent = "";
     if (!this._live) {
       this._view.show((this._reading = null));
     } else if (!this._frame) {
@@ -183,9 +194,12 @@ export class MnistDigit extends Base {
     if (this._dirty && this._live) this.predict();
   }
 
+  /** Another promise to be ready; who waits for the one before waits for this one. */
   private _renew(): void {
+    const before = this._settle;
     this._ready = new Promise((...settle) => (this._settle = settle));
     this._ready.catch(() => {}); // told by an event; nobody has to listen here too
+    if (before) before[0](this._ready);
   }
 
   /** Begins to load another model; gives its turn. */
@@ -197,7 +211,7 @@ export class MnistDigit extends Base {
   private _load(): void {
     const src = this.getAttribute("src"), name = this.getAttribute("model");
     const turn = this._start();
-    const own = (this.constructor as typeof MnistDigit).defaultModel;
+    const own = (this.constructor as typeof MnistDigit)._default;
     const model = src ? null : embeddedModel(name || own, !name);
     if (model) return this._use(model);
     fetchModel(src, name || own || "cnn").then(
@@ -210,6 +224,7 @@ export class MnistDigit extends Base {
     this._model = model;
     this._reading = null;
     this._build();
+    this._error.textContent = "";
     this._settle[0]();
     this._emit("load", { name: model.name, labels: model.labels });
     if (!this._pad.isEmpty) this._changed();
@@ -223,7 +238,8 @@ export class MnistDigit extends Base {
   }
 
   private _fail(error: unknown): void {
-    const message = this._view.complain(fill(this._view.texts.failed, (error as Error).message));
+    const message = fill(this._view.texts.failed, (error as Error).message);
+    this._error.textContent = message;
     this._emit("error", { message, error });
   }
 
@@ -270,7 +286,7 @@ export class MnistDigit extends Base {
     this._view.thank(label);
     const url = this.getAttribute("report-url");
     if (!url) return;
-    fetch(url, {
+    request(url, {
       method: "POST", body: JSON.stringify(correction), credentials: "omit",
       headers: { "Content-Type": "application/json" },
     }).catch((error) => this._fail(error));

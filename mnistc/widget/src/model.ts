@@ -52,7 +52,7 @@ const MAX_MARKS = 120_000;
 const MAX_LAYERS = 100;
 const MAX_SIZE = 1_500_000; // weights, in one tensor and in all of them; values of an activation
 const MAX_WORK = 19_000_000; // multiply-adds of one prediction: some 20 ms
-const INPUT = "28,28,1,0,1,ink-is-one,strokes-v1"; // shape, range, polarity, preprocessing
+const INPUT = "28,28,1,strokes-v1"; // shape, preprocessing
 const ACTIVATIONS = ["linear", "relu", "sigmoid", "tanh", "softmax"];
 /** As the bytes of any machine with a browser are: little-endian. */
 const TYPES: Json = { f32: Float32Array, f16: Int16Array, i8: Int8Array };
@@ -206,7 +206,7 @@ function parse(json: unknown): Json {
   want(!text || (json.length <= MAX_FILE && json.split(/[[{",]/, MAX_MARKS).length < MAX_MARKS),
     "file", `at most ${MAX_FILE} characters, ${MAX_MARKS} names and numbers`);
   const file: Json = text ? JSON.parse(json) : json;
-  want(isObject(file) && file.format == "mnistc-model", "file", "a mnistc-model");
+  want(isObject(file) && file.format == "mnistc-model", "file", "mnistc-model");
   want(/^1\.\d+$/.test(file.version), "version", "1.x", file.version);
   return file;
 }
@@ -214,9 +214,8 @@ function parse(json: unknown): Json {
 /** A checked model, ready for predict(), of a model file's text or its parsed JSON. */
 export function loadModel(json: unknown): Model {
   const file = parse(json), { labels, layers: specs, name = "" } = file;
-  const { shape: inputShape, range = "0,1", polarity = "ink-is-one" } = file.input || {};
   const { id = "strokes-v1", pen_width: penWidth = PEN_WIDTH } = file.preprocessing || {};
-  const input = `${[inputShape, range, polarity, id]}`;
+  const inputShape = file.input && file.input.shape, input = `${[inputShape, id]}`;
   want(input == INPUT, "input", INPUT, input);
   want(isObject(file.tensors), "tensors", "an object");
   want(Array.isArray(specs) && specs.length <= MAX_LAYERS, "layers",

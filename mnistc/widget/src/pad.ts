@@ -134,8 +134,10 @@ export class Pad {
   }
 
   private _down(e: PointerEvent): void {
-    // A second finger or button draws nothing; but of two first ones, the former's end was lost.
-    if (e.button || (this._pointer !== null && !e.isPrimary)) return;
+    // A second finger or button draws nothing, nor a palm beside the pen; but a pointer that does
+    // not hold the pad any more was lost.
+    if (e.button || (this._pointer !== null &&
+      (!e.isPrimary || this.element.hasPointerCapture(this._pointer)))) return;
     e.preventDefault();
     this._pointer = null;
     this._leave();

@@ -21,10 +21,16 @@ export function register(name: string, json: unknown): void {
 export const embeddedModel = (name: string | null, any: boolean): Model | undefined =>
   embedded.get(name!) || (any ? embedded.values().next().value : undefined);
 
+/** Fetches; a status that tells of a failure is an error. */
+export async function request(url: string, options?: RequestInit): Promise<Response> {
+  const response = await fetch(url, options);
+  want(response.ok, `status ${response.status}`);
+  return response;
+}
+
 /** The model at a URL, or of that name beside the script; given up on as soon as it is too long. */
 export async function fetchModel(url: string | null, name: string): Promise<Model> {
-  const response = await fetch(url || beside(name + ".json"));
-  want(response.ok, `status ${response.status}`);
+  const response = await request(url || beside(name + ".json"));
   const reader = response.body!.getReader(), chunks: BlobPart[] = [];
   for (let bytes = 0; bytes <= MAX_FILE;) {
     const { done, value } = await reader.read();

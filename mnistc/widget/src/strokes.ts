@@ -22,7 +22,7 @@ const MAX_KEPT = 10_000;
 const FAR = 1e30;
 
 const check = (ok: boolean) =>
-  want(ok, "strokes: wanted lists of finite points [x, y]", TypeError);
+  want(ok, "strokes: wanted finite points [x, y]", TypeError);
 const limit = (ok: boolean) => want(ok, "strokes: too many points", RangeError);
 
 type Numbers = number[] | Float32Array;

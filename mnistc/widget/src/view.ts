@@ -12,6 +12,7 @@ import { fill, type Texts } from "./texts.js";
 /** What the element does for its user interface. */
 export interface Host extends HTMLElement {
   readonly _pad: Pad;
+  readonly _error: HTMLElement;
   undo(): void;
   redo(): void;
   clear(): void;
@@ -73,7 +74,6 @@ export function createView(
 
   const digit = h("b", { part: "digit" }), say = h("span", { part: "confidence" });
   const sees = h("canvas", { part: "sees", role: "img", "aria-label": texts.sees });
-  const error = h("p", { class: "error", part: "error", role: "alert" });
   const status = h("p", { class: "hidden", role: "status" });
   const thanks = h("p", { role: "status" }), kept = h("div"), maps = h("div", { part: "maps" });
   const hint = h("span", { class: "hint", part: "hint" }, texts.empty);
@@ -92,7 +92,7 @@ export function createView(
     const row = h("li", {}, h("b", {}, label), h("span", { class: "track" }, bar), value);
     return [row, bar, value];
   });
-  const choices = h("div", { class: "choices", role: "group", "aria-label": texts.which },
+  const choices = h("div", { role: "group", "aria-label": texts.which },
     ...labels.map((label, i) => button("choice", label, () => host._correct(i))));
   const details = (key: "wrong" | "inside", toggle: () => void, ...content: Node[]) =>
     h("details", { part: key, toggle }, h("summary", {}, texts[key]), ...content);
@@ -110,10 +110,10 @@ export function createView(
   draw.append(hint, h("span", { id: "help", class: "hidden" }, texts.help),
     h("div", { class: "tools", part: "toolbar" }, undo, redo, clear,
       icon("example", () => host._example()), icon("picture", () => file.click()), file), manual);
-  card.append(h("div", { class: "read" },
+  card.append(h("div", {},
     h("div", { class: "answer", part: "answer" }, h("div", {}, digit, say), sees),
     h("ol", { part: "bars", role: "list", "aria-label": texts.bars },
-      ...rows.map(([row]) => row))), error, wrong, inside, status);
+      ...rows.map(([row]) => row))), host._error, wrong, inside, status);
 
   function replace(parent: Element, ...children: Node[]): void {
     parent.textContent = "";
@@ -129,15 +129,12 @@ export function createView(
   }
 
   return {
-    texts,
+    texts, labels,
     /** Removes all but the pad. */
     discard(): void {
       clearTimeout(timer);
       for (const parent of [draw, card]) [...parent.children].slice(1).forEach((e) => e.remove());
     },
-
-    /** Says an error, or takes it back; returns what it says. */
-    complain: (message: string) => (error.textContent = message),
 
     /** The keyboard's pen has moved: say where it is. */
     tell([x, y]: number[], down: boolean): void {

@@ -460,7 +460,7 @@ for (const name of ["chromium", "firefox", "webkit"]) {
         const correct = (label) => {
           const details = d.shadowRoot.querySelector('[part="wrong"]');
           details.open = true;
-          details.querySelectorAll(".choices button")[label].click();
+          details.querySelectorAll("[role=group] button")[label].click();
           return JSON.parse(localStorage.getItem("mnistc-history") || "[]");
         };
         d.strokes = [[[0, 0], [0, 1]]];
@@ -486,7 +486,7 @@ for (const name of ["chromium", "firefox", "webkit"]) {
         for (const digit of [3, 8]) {
           d.strokes = mnistc.samples()[digit];
           d.predict();
-          details.querySelectorAll(".choices button")[9].click();
+          details.querySelectorAll("[role=group] button")[9].click();
         }
         const make = URL.createObjectURL;
         URL.createObjectURL = (blob) => (blobs.push(blob), make(blob));
@@ -516,7 +516,7 @@ for (const name of ["chromium", "firefox", "webkit"]) {
         d.strokes = [Array.from({ length: 4000 }, (_, i) => [(i % 97) / 100, (i % 89) / 91])];
         d.predict();
         d.shadowRoot.querySelector('[part="wrong"]').open = true;
-        const choices = d.shadowRoot.querySelectorAll(".choices button");
+        const choices = d.shadowRoot.querySelectorAll("[role=group] button");
         let size = 0;
         for (let i = 0; i < 20; i++) {
           choices[i % 10].click();

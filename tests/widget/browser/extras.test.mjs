@@ -46,7 +46,7 @@ test("no violation found by axe-core: empty, read, unsure, open, error, in every
         empty: "",
         read: "d.strokes = mnistc.samples()[4]; d.predict();",
         open: `for (const e of d.shadowRoot.querySelectorAll("details")) e.open = true;
-          d.shadowRoot.querySelector(".choices button").click();`,
+          d.shadowRoot.querySelector("[role=group] button").click();`,
         manual: 'd.setAttribute("live", "false");',
         error: "d.strokes = [[[NaN, 0]]];",
       };

@@ -115,8 +115,6 @@ const DAMAGE = [
   [(f) => { delete f.version; }, /version/],
   [(f) => { f.input.shape = [28, 28, 3]; }, /input/],
   [(f) => { f.input = null; }, /input/],
-  [(f) => { f.input.range = [0, 255]; }, /input: wanted 28,28,1,0,1,ink-is-one,strokes-v1/],
-  [(f) => { f.input.polarity = "paper-is-one"; }, /paper-is-one/],
   [(f) => { f.labels = ["0"]; }, /labels/],
   [(f) => { f.labels[3] = 3; }, /labels/],
   [(f) => { f.labels[3] = "x".repeat(100_000); }, /labels/],

@@ -2,20 +2,25 @@
 (() => {
   const digits = [...document.querySelectorAll("mnistc-digit")];
   const root = document.documentElement;
-  let from = null;
+  let from = null, last = {};
 
   document.addEventListener("mnistc-predict", ({ target }) => {
     if (from || !digits.includes(target)) return;
     from = target;
-    const strokes = target.strokes;
+    const strokes = target.strokes, text = JSON.stringify(strokes);
+    // A stroke that grows is one step to undo, not one for each frame.
+    const grows = last.target === target && last.strokes === strokes.length;
     for (const other of digits) {
-      if (other !== target && JSON.stringify(other.strokes) !== JSON.stringify(strokes)) {
+      const shown = JSON.stringify(other.strokes);
+      if (other !== target && shown !== text) {
+        if (grows && shown === last.text) other.undo();
         if (strokes.length) other.strokes = strokes;
         else other.clear();
         other.predict();
       }
     }
     from = null;
+    last = { target, text, strokes: strokes.length };
   });
 
   const themes = document.querySelectorAll("[data-theme]");
