@@ -287,7 +287,7 @@ static void norm_backward(const mc_run *run, int index, const mc_values *v) {
     const mc_op *op = &run->net->ops[index];
     const mc_norm *norm = &run->norms[index];
     const size_t channels = (size_t)op->in.channels;
-    run->net->kernels->norm_gradient(v->x, v->dy, norm->mean, norm->a, norm->b, norm->c,
+    run->net->kernels->norm_gradient(v->x, v->dy, norm->mean, norm->scale, norm->b, norm->c,
                                      (size_t)v->n * op->in_size / channels, channels, v->dx);
 }
 

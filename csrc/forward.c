@@ -259,7 +259,7 @@ static void norm_forward(const mc_run *run, int index, const mc_values *v, int r
         return;
     }
     const float *mean = net->state + op->state, *variance = mean + channels;
-    /* A block of channels at a time, so that the scale needs no memory of the network's size. */
+    /* More channels are seldom, and the scale needs no memory of the network's. */
     if (channels <= 1024) {
         float scale[1024];
         for (int c = 0; c < channels; c++)

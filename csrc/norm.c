@@ -84,10 +84,9 @@ void mc_norm_finish_sums(mc_trainer *t, int index, int m) {
     for (size_t c = 0; c < channels; c++) {
         const double sum = lane_total(t, index, channels, 0, c);
         const double product = lane_total(t, index, channels, 1, c);
-        const double a = norm->scale[c];
-        norm->a[c] = (float)a;
-        norm->b[c] = (float)(-a * norm->inverse_std[c] * product / count);
-        norm->c[c] = (float)(-a * sum / count);
+        const double scale = norm->scale[c];
+        norm->b[c] = (float)(-scale * norm->inverse_std[c] * product / count);
+        norm->c[c] = (float)(-scale * sum / count);
         t->gradient[op->weight + c] = (float)product;
         t->gradient[op->bias + c] = (float)sum;
     }

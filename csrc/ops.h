@@ -18,7 +18,7 @@ __attribute__((always_inline)) static inline void mc_prefetch(const void *x, int
 /* Batch statistics of one normalisation and what its gradient needs, all (channels). */
 typedef struct {
     float *mean, *inverse_std, *scale;
-    float *a, *b, *c; /* see norm_gradient in kernels.h */
+    float *b, *c; /* see norm_gradient in kernels.h; its a is scale */
 } mc_norm;
 
 /* Rounded weights of one op, see pack_bf16 in kernels.h. */

@@ -45,15 +45,22 @@ void mc_load_image(const mc_step_context *c, size_t index, float *x, int thread)
         memcpy(x, floats, size * sizeof(float));
 }
 
-static void load_images(const mc_step_context *c, int slot, int first, int n, int thread) {
+/* Images that a thread takes through the layers together. */
+typedef struct {
+    int lane, slot; /* where their gradients and their values go */
+    int first, n;   /* of the minibatch */
+    int thread;
+} mc_slice;
+
+static void load_images(const mc_step_context *c, const mc_slice *s) {
     const mc_trainer *t = c->t;
     const size_t inputs = t->net->n_inputs;
-    for (int i = first; i < first + n; i++) {
+    float *x = t->input + (size_t)s->slot * inputs;
+    for (int i = s->first; i < s->first + s->n; i++, x += inputs) {
         const int ahead = i + MC_IMAGES_AHEAD;
         if (ahead < c->m)
             mc_prefetch(c->data->x, c->data->is_uint8, (size_t)t->position[ahead] * inputs, inputs);
-        mc_load_image(c, (size_t)t->position[i], t->input + (size_t)(slot + i - first) * inputs,
-                      thread);
+        mc_load_image(c, (size_t)t->position[i], x, s->thread);
     }
 }
 
@@ -69,12 +76,12 @@ static double loss_of(const mc_step_context *c, int first, int n, int m, float *
         c->data->sample_weight ? t->weights + first : NULL, 1.0f / (float)m, dy, correct);
 }
 
-static void slice_loss(const mc_step_context *c, int lane, int slot, int first, int n) {
+static void slice_loss(const mc_step_context *c, const mc_slice *s) {
     mc_trainer *t = c->t;
     const int last = t->net->n_ops - 1;
-    const size_t at = (size_t)slot * t->net->n_outputs;
-    t->lane_loss[lane] +=
-        loss_of(c, first, n, c->m, t->out[last] + at, t->grad[last] + at, &t->lane_correct[lane]);
+    const size_t at = (size_t)s->slot * t->net->n_outputs;
+    t->lane_loss[s->lane] += loss_of(c, s->first, s->n, c->m, t->out[last] + at, t->grad[last] + at,
+                                     &t->lane_correct[s->lane]);
 }
 
 void mc_minibatch_loss(const mc_step_context *c, int n, float *z, float *dy,
@@ -84,39 +91,39 @@ void mc_minibatch_loss(const mc_step_context *c, int n, float *z, float *dy,
     result->finite = isfinite(loss) != 0;
 }
 
-static void slice_forward(const mc_step_context *c, const mc_stage *stage, int lane, int slot,
-                          int first, int n, int thread) {
+static void slice_forward(const mc_step_context *c, const mc_slice *s) {
     const mc_trainer *t = c->t;
-    const mc_run run = mc_run_of(t, thread);
-    if (stage->first == 0) load_images(c, slot, first, n, thread);
-    for (int i = stage->first; i < stage->last; i++) {
-        const mc_values v = values_of(t, i, slot, first, n);
+    const mc_run run = mc_run_of(t, s->thread);
+    const int next = c->stage->last;
+    if (c->stage->first == 0) load_images(c, s);
+    for (int i = c->stage->first; i < next; i++) {
+        const mc_values v = values_of(t, i, s->slot, s->first, s->n);
         mc_op_forward(&run, i, &v, is_raw(t, i));
     }
-    const int next = stage->last;
-    if (mc_is_norm(t->net, next)) mc_norm_lane_moments(c->t, next, lane, slot, n, run.scratch);
+    if (mc_is_norm(t->net, next))
+        mc_norm_lane_moments(c->t, next, s->lane, s->slot, s->n, run.scratch);
 }
 
-static void slice_backward(const mc_step_context *c, const mc_stage *stage, int lane, int slot,
-                           int first, int n, int thread) {
+static void slice_backward(const mc_step_context *c, const mc_slice *s) {
     const mc_trainer *t = c->t;
     const mc_net *net = t->net;
-    const mc_run run = mc_run_of(t, thread);
-    float *gradient = t->lanes + (size_t)lane * t->lane_size;
+    const mc_stage *stage = c->stage;
+    const mc_run run = mc_run_of(t, s->thread);
+    float *gradient = t->lanes + (size_t)s->lane * t->lane_size;
     /* The normalisation that ends this stage left its input gradient to us, now that its sums
      * are known. */
     if (mc_is_norm(net, stage->last)) {
-        const mc_values v = values_of(t, stage->last, slot, first, n);
+        const mc_values v = values_of(t, stage->last, s->slot, s->first, s->n);
         mc_op_backward(&run, stage->last, &v, 0);
     }
     for (int i = stage->last - 1; i >= stage->first; i--) {
         const mc_op *op = &net->ops[i];
         if (mc_is_norm(net, i)) {
-            mc_norm_lane_sums(c->t, i, lane, slot, n, run.scratch);
+            mc_norm_lane_sums(c->t, i, s->lane, s->slot, s->n, run.scratch);
             return; /* always the first of its stage */
         }
         if (!op->needs_dx && !op->n_weights) continue;
-        mc_values v = values_of(t, i, slot, first, n);
+        mc_values v = values_of(t, i, s->slot, s->first, s->n);
         v.dweight = gradient + t->lane_offset[i];
         v.dbias = v.dweight + op->n_weights;
         mc_op_backward(&run, i, &v, is_raw(t, i));
@@ -125,16 +132,19 @@ static void slice_backward(const mc_step_context *c, const mc_stage *stage, int 
 
 /* ---- tasks of lanes ---- */
 
-typedef void slice_function(const mc_step_context *c, const mc_stage *stage, int lane, int slot,
-                            int first, int n, int thread);
+typedef void slice_function(const mc_step_context *c, const mc_slice *s);
 
 static void walk_lane(const mc_step_context *c, int lane, int thread, slice_function *work) {
     const mc_trainer *t = c->t;
     const int end = mc_lane_first(c, lane + 1);
     for (int first = mc_lane_first(c, lane); first < end; first += t->slice) {
-        const int n = end - first < t->slice ? end - first : t->slice;
-        const int slot = mc_keeps_minibatch(t->net, t->n_stages) ? first : thread * t->slice;
-        work(c, c->stage, lane, slot, first, n, thread);
+        const mc_slice s = {.lane = lane,
+                            .slot =
+                                mc_keeps_minibatch(t->net, t->n_stages) ? first : thread * t->slice,
+                            .first = first,
+                            .n = end - first < t->slice ? end - first : t->slice,
+                            .thread = thread};
+        work(c, &s);
     }
 }
 
@@ -152,11 +162,10 @@ static void clear_lane(const mc_trainer *t, int lane) {
     t->lane_correct[lane] = 0;
 }
 
-static void slice_turn(const mc_step_context *c, const mc_stage *stage, int lane, int slot,
-                       int first, int n, int thread) {
-    slice_forward(c, stage, lane, slot, first, n, thread);
-    slice_loss(c, lane, slot, first, n);
-    slice_backward(c, stage, lane, slot, first, n, thread);
+static void slice_turn(const mc_step_context *c, const mc_slice *s) {
+    slice_forward(c, s);
+    slice_loss(c, s);
+    slice_backward(c, s);
 }
 
 /* The last stage, where forward becomes backward. */
@@ -166,55 +175,34 @@ static void turn_lane(void *context, int lane, int thread) {
     walk_lane(c, lane, thread, slice_turn);
 }
 
-static void slice_only_loss(const mc_step_context *c, const mc_stage *stage, int lane, int slot,
-                            int first, int n, int thread) {
-    (void)stage;
-    (void)thread;
-    slice_loss(c, lane, slot, first, n);
-}
-
 static void loss_lane(void *context, int lane, int thread) {
     const mc_step_context *c = context;
     clear_lane(c->t, lane);
-    walk_lane(c, lane, thread, slice_only_loss);
-}
-
-static void slice_load(const mc_step_context *c, const mc_stage *stage, int lane, int slot,
-                       int first, int n, int thread) {
-    (void)stage;
-    (void)lane;
-    load_images(c, slot, first, n, thread);
+    walk_lane(c, lane, thread, slice_loss);
 }
 
 static void load_lane(void *context, int lane, int thread) {
-    walk_lane(context, lane, thread, slice_load);
+    walk_lane(context, lane, thread, load_images);
 }
 
-static void slice_activate(const mc_step_context *c, const mc_stage *stage, int lane, int slot,
-                           int first, int n, int thread) {
-    (void)lane;
-    (void)first;
-    (void)thread;
-    const mc_op *op = &c->t->net->ops[stage->first];
+static void slice_activate(const mc_step_context *c, const mc_slice *s) {
+    const int i = c->stage->first;
+    const mc_op *op = &c->t->net->ops[i];
     c->t->net->kernels->activate(op->layer.activation,
-                                 c->t->out[stage->first] + (size_t)slot * op->out_size,
-                                 (size_t)n * op->out_size, op->out_size);
+                                 c->t->out[i] + (size_t)s->slot * op->out_size,
+                                 (size_t)s->n * op->out_size, op->out_size);
 }
 
 static void activate_lane(void *context, int lane, int thread) {
     walk_lane(context, lane, thread, slice_activate);
 }
 
-static void slice_deactivate(const mc_step_context *c, const mc_stage *stage, int lane, int slot,
-                             int first, int n, int thread) {
-    (void)lane;
-    (void)first;
-    (void)thread;
-    const mc_op *op = &c->t->net->ops[stage->first];
-    const size_t at = (size_t)slot * op->out_size;
-    c->t->net->kernels->deactivate(op->layer.activation, c->t->out[stage->first] + at,
-                                   c->t->grad[stage->first] + at, (size_t)n * op->out_size,
-                                   op->out_size);
+static void slice_deactivate(const mc_step_context *c, const mc_slice *s) {
+    const int i = c->stage->first;
+    const mc_op *op = &c->t->net->ops[i];
+    const size_t at = (size_t)s->slot * op->out_size;
+    c->t->net->kernels->deactivate(op->layer.activation, c->t->out[i] + at, c->t->grad[i] + at,
+                                   (size_t)s->n * op->out_size, op->out_size);
 }
 
 static void deactivate_lane(void *context, int lane, int thread) {

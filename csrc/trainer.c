@@ -90,7 +90,7 @@ static void lay_out_values(mc_trainer *t, mc_arena *arena) {
         float *back = mc_take_floats(arena, op->needs_dx ? mc_back_floats(net, op) : 0);
         const int normal = op->layer.type == MC_BATCH_NORM;
         const size_t channels = normal ? (size_t)op->in.channels : 0;
-        float *norm = mc_take_floats(arena, 6 * channels);
+        float *norm = mc_take_floats(arena, 5 * channels);
         double *sums = mc_take(arena, (size_t)t->n_lanes * 2 * channels, sizeof(double));
         if (counting) continue;
         t->out[i] = out;
@@ -98,12 +98,8 @@ static void lay_out_values(mc_trainer *t, mc_arena *arena) {
         t->mask[i] = mask;
         t->back[i] = back;
         t->norm_sums[i] = normal ? sums : NULL;
-        t->norms[i] = (mc_norm){norm,
-                                norm + channels,
-                                norm + 2 * channels,
-                                norm + 3 * channels,
-                                norm + 4 * channels,
-                                norm + 5 * channels};
+        t->norms[i] = (mc_norm){norm, norm + channels, norm + 2 * channels, norm + 3 * channels,
+                                norm + 4 * channels};
         if (normal) memset(sums, 0, (size_t)t->n_lanes * 2 * channels * sizeof(double));
     }
 }
