@@ -39,12 +39,6 @@ const char *mc_augment_check(const mc_augment *options, float *low, float *high)
     return NULL;
 }
 
-int mc_augment_is_identity(const mc_augment *o) {
-    return o->rotation == 0 && o->scale == 0 && o->aspect == 0 && o->shear == 0 && o->shift == 0 &&
-           o->elastic_alpha == 0 && o->thickness == 0 && (o->erase == 0 || o->erase_size == 0) &&
-           o->noise == 0;
-}
-
 /* Must hold what augment_carve in kernels/augment_body.h deals out, for any sigma: lattices have at
  * most 4 points more than the image has pixels. */
 size_t mc_augment_scratch_floats(int h, int w) {

@@ -33,9 +33,6 @@ typedef struct mc_augment {
  * *low and *high (either may be NULL) then give the range. */
 const char *mc_augment_check(const mc_augment *options, float *low, float *high);
 
-/* 1 if no option changes an image. */
-int mc_augment_is_identity(const mc_augment *options);
-
 /* Floats of scratch memory for one image (one per thread), any number of channels.
  * 1 <= h, w <= 4096. */
 size_t mc_augment_scratch_floats(int h, int w);

@@ -47,7 +47,6 @@ _CHUNK = 4096  # images predicted between two calls of `between`
 Array = npt.NDArray[Any]
 F32 = npt.NDArray[np.float32]
 PathLike = str | os.PathLike[str]
-Quantize = Literal["int8", "float16"]
 
 
 def as_input_shape(value: object) -> Shape:

@@ -34,14 +34,6 @@ LARGEST = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=_core.available_kernels())
-def kernels(request):
-    before = _core.kernels()
-    _core.use_kernels(request.param)
-    yield request.param
-    _core.use_kernels(before)
-
-
 def images_like(shape, dtype, n=3, seed=0):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (n, *shape)) * (rng.random((n, *shape)) < 0.6)
@@ -62,7 +54,7 @@ def centroid(image):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("options", [*ONE_BY_ONE.values(), ALL], ids=[*ONE_BY_ONE, "all"])
-def test_matches_reference(kernels, options, dtype):
+def test_matches_reference(table, options, dtype):
     for shape in SHAPES:
         images = images_like(shape, dtype)
         got = _core.augment(images, options, 3 << 40 | 5, 7)
@@ -108,7 +100,7 @@ def test_kernel_tables_agree():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_identity_is_exact(kernels, shape):
+def test_identity_is_exact(table, shape):
     pixels = images_like(shape, np.uint8)
     np.testing.assert_array_equal(_core.augment(pixels, {}, 1, 1), pixels / np.float32(255))
     floats = images_like(shape, np.float32)
@@ -208,7 +200,7 @@ def test_noise_has_its_standard_deviation():
     assert noise.std() == pytest.approx(0.1, rel=0.03)
 
 
-def test_largest_options_stay_in_range(kernels):
+def test_largest_options_stay_in_range(table):
     for shape in SHAPES:
         got = _core.augment(images_like(shape, np.uint8, n=20), LARGEST, 1, 1)
         assert np.isfinite(got).all() and got.min() >= 0 and got.max() <= 1

@@ -100,14 +100,6 @@ def problem(name):
     raise AssertionError("no numbers away from the ties were found")
 
 
-@pytest.fixture(params=_core.available_kernels())
-def table(request):
-    before = _core.kernels()
-    _core.use_kernels(request.param)
-    yield request.param
-    _core.use_kernels(before)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_gradients(name, table):
     layers, parameters, x, classes, wanted_loss, wanted = problem(name)

@@ -50,9 +50,7 @@
 #define hzero() _mm256_setzero_ps()
 #define hfma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define hlow(v) _mm512_castps512_ps256(v)
-#ifndef HALF_PATCH
 #define HALF_PATCH(length) ((length) <= VW / 2)
-#endif
 
 #define vf __m512
 
