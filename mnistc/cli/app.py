@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import mnistc
-from mnistc.cli.data import data_app
+from mnistc.cli.data import DataDir, Json, data_app
 from mnistc.cli.output import emit, failures, note, say, usage
 from mnistc.cli.training import TrainArguments, run_training
 
@@ -22,13 +22,6 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of the datasets; else MNISTC_DATA, else the user's cache.", show_default=False
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Model = Annotated[
     str,
     typer.Argument(

@@ -107,7 +107,7 @@ class StrokeSet:
 
     def images(self, pen_width: float | ArrayLike = _strokes.PEN_WIDTH) -> NDArray[np.uint8]:
         """Render the drawings: uint8 of shape (n, 28, 28), ink 255."""
-        return np.rint(_strokes.rasterize_many(self.strokes, pen_width) * 255).astype(np.uint8)
+        return ink_bytes(_strokes.rasterize_many(self.strokes, pen_width))
 
 
 def ink_bytes(ink: NDArray[np.float32]) -> NDArray[np.uint8]:
