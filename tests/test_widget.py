@@ -216,6 +216,8 @@ def test_python_and_the_widget_count_the_same_work(tmp_path):
 
 def test_the_site_is_a_package(folder):
     package = json.loads((folder / "package.json").read_text())
+    elements = json.loads((folder / package["customElements"]).read_text())
+    assert all((folder / module["path"]).is_file() for module in elements["modules"])
     paths = [package["main"], package["types"], package["customElements"], *package["sideEffects"]]
     for target in package["exports"].values():
         paths += target.values() if isinstance(target, dict) else [target]

@@ -33,6 +33,7 @@ MAX_LAYERS = 100
 MAX_SIZE = 1_500_000
 MAX_WORK = 19_000_000
 # The original's file names: a fully connected network, and a convolutional one.
+_ELEMENTS = "custom-elements.json"
 _DROP_INS = {  # the original's scripts and elements
     "mlp": ("mnist_widget.js", "mnist-checker-widget"),
     "cnn": ("mnist_convolution_widget.js", "mnist-convolution-checker-widget"),
@@ -97,6 +98,7 @@ def write_site(
         texts[file] = code + drop_in_statement(element, role, model.document)
     page = (DIST / "index.html").read_text("utf-8")
     texts["index.html"] = _demo_page(page, embedded, texts[_SCRIPT])
+    texts[_ELEMENTS] = (DIST / _ELEMENTS).read_text("utf-8").replace("dist/", "")
     written = []
     for source in sorted(DIST.iterdir()):
         if source.name not in texts and source.is_file():
