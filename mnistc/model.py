@@ -324,7 +324,7 @@ class Sequential:
         sample_weight : (n,) array_like, optional
             Factor of each image's loss.
         class_weight : dict or "balanced", optional
-            Factor by class.
+            Factor by class, in training alone.
         label_smoothing : float
             Share of each target spread evenly over the classes, in [0, 1).
         ema : float
@@ -358,14 +358,15 @@ class Sequential:
         Raises
         ------
         ValueError
-            For arguments of a wrong shape or value, and if the loss becomes infinite or NaN (the
-            network then has the weights of the last good epoch).
+            For arguments of a wrong shape or value, for a last layer that no loss fits, and if
+            the loss becomes infinite or NaN (the network then has the weights of the last good
+            epoch).
         TypeError
             For arguments of a wrong type.
         FileNotFoundError
             If there is no checkpoint to resume.
         RuntimeError
-            If the network is in use by another thread.
+            If the network is being trained already. Predictions of other threads are waited for.
         KeyboardInterrupt
             On Ctrl-C, between two minibatches; the network can be used as it is.
         """
