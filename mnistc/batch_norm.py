@@ -63,9 +63,10 @@ def _moments(
     total, squares = np.zeros(shape[2]), np.zeros(shape[2])
     for start in range(0, len(images), step):
         part = images[start : start + step]
-        values: Array = part if part.dtype == np.float32 else part * np.float32(1 / 255)
         if before:
-            values = before.predict(part, n_threads, check_range=False)
+            values: Array = before.predict(part, n_threads, check_range=False)
+        else:
+            values = part if part.dtype == np.float32 else part * np.float32(1 / 255)
         values = values.reshape(-1, shape[2])
         total += values.sum(0, dtype=np.float64)
         squares += np.square(values, dtype=np.float64).sum(0)

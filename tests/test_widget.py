@@ -66,7 +66,7 @@ def folder(tmp_path_factory, model_path):
 
 def unescape(script):
     """The model file inside a register statement."""
-    literal = re.search(r"mnistc\.register\('([^']*)','(.*)'\);", script)
+    literal = re.search(r"mnistc\.register\('([^']*)','(.*)'\);\n$", script)
     text = literal[2].replace("\\x3c", "<").replace("\\'", "'").replace("\\\\", "\\")
     return literal[1], json.loads(text)
 

@@ -18,22 +18,22 @@ _LOWEST, _HIGHEST = -44, 43
 _KEYS = ("format", "version", "name", "labels", "license", "input", "preprocessing", "layers")
 
 
-def register_statement(name: str, document: dict[str, Any]) -> str:
+def register_statement(name: str, text: str) -> str:
     """JavaScript that makes a model known to the widget under `name`.
 
     Parameters
     ----------
     name : str
         For the element's attribute ``model``.
-    document : dict
-        A model file's parsed JSON, checked before.
+    text : str
+        What `embedded_text` made of a model file that was checked before.
 
     Returns
     -------
     str
         One statement, ASCII, safe inside a ``<script>`` element too.
     """
-    return f"mnistc.register({_literal(name)},{_literal(embedded_text(document))});\n"
+    return f"mnistc.register({_literal(name)},{_literal(text)});\n"
 
 
 def embedded_text(document: dict[str, Any]) -> str:
@@ -43,15 +43,16 @@ def embedded_text(document: dict[str, Any]) -> str:
     return json.dumps(small, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def drop_in_statement(element: str, name: str, document: dict[str, Any]) -> str:
-    """`register_statement`, and the model for those elements that others' scripts defined before.
+def claim_statement(element: str, name: str) -> str:
+    """JavaScript that comes before the model `name` is registered, for the elements that want it.
 
-    They took the model that was there, where elements stand before scripts.
+    Those that another script has defined, as they stand before both, took what model was there;
+    they ask again as soon as this script has run.
     """
     return (
-        f"(e=>{{{register_statement(name, document).strip()}e.forEach(e=>"
-        f"e.hasAttribute('model')||e.hasAttribute('src')||e.setAttribute('model','{name}'))}})"
-        f"(customElements.get('{element}')?document.querySelectorAll('{element}'):[]);\n"
+        f"customElements.get('{element}')&&Promise.resolve().then(()=>"
+        f"document.querySelectorAll('{element}').forEach(e=>e.hasAttribute('model')||"
+        f"e.hasAttribute('src')||e.setAttribute('model','{name}')));\n"
     )
 
 

@@ -21,7 +21,8 @@ from mnistc.formats import _shipped_paths, load_any, read_model, shipped_names
 from mnistc.formats.files import PathLike
 from mnistc.formats.model_file import ModelFile
 from mnistc.formats.writer import format_model
-from mnistc.widget.embed import drop_in_statement, embedded_text, register_statement
+from mnistc.summary import summarize
+from mnistc.widget.embed import claim_statement, embedded_text, register_statement
 
 DIST = Path(__file__).parent / "dist"
 DEFAULT_MODELS = ("cnn", "mlp")
@@ -32,9 +33,9 @@ MAX_MARKS = 120_000
 MAX_LAYERS = 100
 MAX_SIZE = 1_500_000
 MAX_WORK = 19_000_000
-# The original's file names: a fully connected network, and a convolutional one.
 _ELEMENTS = "custom-elements.json"
-_DROP_INS = {  # the original's scripts and elements
+# The original's scripts and elements: a fully connected network, and a convolutional one.
+_DROP_INS = {
     "mlp": ("mnist_widget.js", "mnist-checker-widget"),
     "cnn": ("mnist_convolution_widget.js", "mnist-convolution-checker-widget"),
 }
@@ -42,15 +43,16 @@ _DROP_INS = {  # the original's scripts and elements
 
 @dataclass
 class _Embedded:
-    """A model of the site: its name there, what it is, and its file's JSON."""
+    """A model of the site: its name there, what it is, its file's JSON, and that in a script."""
 
     name: str
     model: ModelFile
     document: dict[str, Any]
+    text: str
 
     @property
     def statement(self) -> str:
-        return register_statement(self.name, self.document)
+        return register_statement(self.name, self.text)
 
     @property
     def is_convolutional(self) -> bool:
@@ -95,7 +97,7 @@ def write_site(
     texts[_SCRIPT] = code + embedded[0].statement
     for role, model in _drop_ins(embedded).items():
         file, element = _DROP_INS[role]
-        texts[file] = code + drop_in_statement(element, role, model.document)
+        texts[file] = code + claim_statement(element, role) + register_statement(role, model.text)
     page = (DIST / "index.html").read_text("utf-8")
     texts["index.html"] = _demo_page(page, embedded, texts[_SCRIPT])
     texts[_ELEMENTS] = (DIST / _ELEMENTS).read_text("utf-8").replace("dist/", "")
@@ -143,9 +145,9 @@ def _embed(models: Sequence[PathLike | ModelFile]) -> list[_Embedded]:
         model = source if isinstance(source, ModelFile) else load_any(source)
         _check(model)
         document = _document(source, model)
-        text = _json(document)
-        marks = sum(map(text.count, '[{",'))
-        length = max(len(text), len(embedded_text(document)))
+        own, text = _json(document), embedded_text(document)
+        marks = sum(map(own.count, '[{",'))
+        length = max(len(own), len(text))
         if length > MAX_FILE or marks >= MAX_MARKS:
             raise ValueError(
                 f"model: the widget reads up to {MAX_FILE:,} characters and {MAX_MARKS:,} names "
@@ -155,7 +157,7 @@ def _embed(models: Sequence[PathLike | ModelFile]) -> list[_Embedded]:
         taken = {each.name for each in embedded} | {"package", "custom-elements", "core", "demo"}
         taken |= {"mnistc", "index", *(file.removesuffix(".js") for file, _ in _DROP_INS.values())}
         name = next(n for n in _numbered(plain) if n not in taken)
-        embedded.append(_Embedded(name, model, document))
+        embedded.append(_Embedded(name, model, document, text))
     return embedded
 
 
@@ -174,6 +176,12 @@ def _check(model: ModelFile) -> None:
             f"model: the widget wants up to {MAX_LAYERS} layers and {MAX_SIZE:,} weights, "
             f"got {len(model.layers)} and {model.n_parameters:,}"
         )
+    rows = summarize(model.layers, model.input_shape).layers
+    values = max(math.prod(row.output_shape) for row in rows)
+    if values > MAX_SIZE:
+        raise ValueError(
+            f"model: the widget wants up to {MAX_SIZE:,} values from a layer, got {values:,}"
+        )
     work = _work(model)
     if work > MAX_WORK:
         raise ValueError(
@@ -191,11 +199,6 @@ def _work(model: ModelFile) -> int:
     total, shape = 0, model.input_shape
     for layer in model.layers:
         output = layer.output_shape(shape)
-        if math.prod(output) > MAX_SIZE:
-            raise ValueError(
-                f"model: the widget wants up to {MAX_SIZE:,} values from a layer, got "
-                f"{math.prod(output):,}"
-            )
         weight = next(iter(layer.weight_shapes(shape).values()), None)
         taps = math.prod(weight) // output[-1] if weight else getattr(layer, "pool_size", 1) ** 2
         quick = getattr(layer, "activation", "linear") in ("linear", "relu")

@@ -168,3 +168,23 @@ for (const scale of [2, 3]) {
       assert.deepEqual(pixels, Array.from(rasterize(strokes)));
     }));
 }
+
+test("a palm beside the pen does not end its stroke", { skip: missing("chromium") || noSite },
+  () => use("chromium", {}, async (browser, site) => {
+    await browser.open(`${site.url}/one.html`);
+    const [left, top, width] = await browser.run(`await d.ready;
+      const box = d.shadowRoot.querySelector(".pad").getBoundingClientRect();
+      return [box.left, box.top, box.width]`);
+    const session = await browser.page.createCDPSession();
+    const at = (x, y) => ({ x: left + x * width, y: top + y * width });
+    const pen = (type, y) => session.send("Input.dispatchMouseEvent", { type, ...at(0.5, y),
+      button: "left", buttons: +(type != "mouseReleased"), pointerType: "pen", clickCount: 1 });
+    const touch = (type, ...touchPoints) => session.send("Input.dispatchTouchEvent", { type, touchPoints });
+    await pen("mousePressed", 0.1);
+    for (const y of [0.2, 0.3, 0.4, 0.5]) await pen("mouseMoved", y);
+    await touch("touchStart", at(0.85, 0.9));
+    for (const y of [0.6, 0.7, 0.8]) await pen("mouseMoved", y);
+    await touch("touchEnd");
+    await pen("mouseReleased", 0.8);
+    assert.deepEqual(await browser.run("d.strokes.map((stroke) => stroke.length)"), [8]);
+  }));
