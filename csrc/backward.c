@@ -82,12 +82,33 @@ void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const fl
     }
 }
 
+/* The same for all of dweight with inputs in the vectors' lanes: (out, taps), to the same bits. */
+static void dense_by_filter(const mc_net *net, const mc_op *op, const mc_values *v,
+                            float *x_panel) {
+    const mc_kernels *k = net->kernels;
+    const int n_out = op->n_out, inputs = op->n_taps;
+    int32_t position[MC_DENSE_ROWS];
+    for (int done = 0; done < v->n; done += MC_DENSE_ROWS) {
+        const int rows = v->n - done < MC_DENSE_ROWS ? v->n - done : MC_DENSE_ROWS;
+        const float *x = v->x + (size_t)done * op->in_size;
+        for (int i = 0; i < rows; i++) position[i] = i * n_out;
+        for (int first = 0; first < inputs; first += k->cols) {
+            const int columns = inputs - first < k->cols ? inputs - first : k->cols;
+            ptrdiff_t stride = inputs;
+            const float *panel = whole_columns(k, x + first, columns, rows, &stride, x_panel);
+            k->outer_panel(v->dy + (size_t)done * (size_t)n_out, position, rows, op->taps, n_out,
+                           panel, stride, v->dweight + first, inputs, columns);
+        }
+    }
+}
+
 static void dense_backward(const mc_run *run, int index, const mc_values *v) {
     const mc_net *net = run->net;
     const mc_op *op = &net->ops[index];
     const mc_scratch s = mc_scratch_of(run, op);
     net->kernels->column_sums(v->dy, v->n, op->n_out, v->dbias);
-    for (int p = 0; p < op->n_panels; p++)
+    if (op->by_filter) dense_by_filter(net, op, v, s.dy_panel);
+    for (int p = 0; !op->by_filter && p < op->n_panels; p++)
         mc_dense_outer(net, op, v->x, v->dy, v->n, 0, op->n_taps, p, v->dweight, s.dy_panel);
     if (v->dx && run->bf16)
         mc_bf16_dense_dx(run, index, v, 0, mc_back_parts(net, op));

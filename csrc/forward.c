@@ -35,7 +35,7 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
     }
     if (!training) return;
     s->dy_panel = mc_take_floats(arena, MC_DY_CHUNK * cols);
-    if (op->by_filter) {
+    if (op->by_filter && op->fused_pool) {
         const size_t windows = (size_t)op->n_positions / 4;
         s->terms = mc_take(arena, 4 * n_out + 1, sizeof(mc_term));
         s->filter_terms = mc_take(arena, windows + 1, sizeof(mc_term));

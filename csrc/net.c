@@ -148,6 +148,11 @@ static void fuse_pool(mc_op *op, int lane) {
                     op->n_taps >= 2 * op->n_out;
 }
 
+/* A dense layer whose units would leave lanes of its weight gradient idle, unlike its inputs. */
+static int is_narrow(const mc_op *op, int lane) {
+    return !op->wide && op->n_out % lane && op->n_taps >= lane && op->n_taps >= op->n_out;
+}
+
 static mc_status plan(mc_shape input, const mc_layer *layers, int n_layers, int lane, mc_op *ops,
                       int *n_ops, int *bad) {
     mc_shape shape = input;
@@ -167,6 +172,7 @@ static mc_status plan(mc_shape input, const mc_layer *layers, int n_layers, int 
         }
         ops[n] = (mc_op){.layer = layers[i], .source = i, .in = shape};
         if (!check_op(&ops[n])) return MC_BAD_SPEC;
+        if (layers[i].type == MC_DENSE) ops[n].by_filter = is_narrow(&ops[n], lane);
         ops[n].needs_dx = has_parameters;
         has_parameters |= ops[n].n_weights > 0;
         shape = ops[n++].out;
