@@ -118,31 +118,39 @@ static void dense_backward(const mc_run *run, int index, const mc_values *v) {
 }
 
 static void conv_weight_dense(const mc_run *run, const mc_op *op, const mc_scratch *s,
-                              const float *image, const float *dy, const uint8_t *mask,
-                              float *dweight) {
+                              const float *image, const float *dy, float *dweight) {
     const mc_kernels *k = run->net->kernels;
-    mc_live live = {.n = op->n_positions / 4, .position = op->positions};
-    if (op->fused_pool) live = mc_live_windows(op, image, s);
-    const int n_positions = op->fused_pool ? 4 * live.n : op->n_positions;
     for (int p = 0; p < op->n_panels; p++) {
         const mc_columns c = mc_panel_columns(run->net, op, p);
-        for (int i = 0, end; op->fused_pool && i < live.n; i = end) {
-            const size_t at = (size_t)live.window[i] * (size_t)op->n_out + (size_t)c.first;
-            end = mc_live_run(&live, i);
-            k->unpool_windows(dy + at, mask + at, op->n_out, end - i, c.n,
-                              s->tile + (size_t)(4 * i * k->cols));
-        }
-        for (int done = 0; done < n_positions; done += MC_DY_CHUNK) {
-            const int n = n_positions - done < MC_DY_CHUNK ? n_positions - done : MC_DY_CHUNK;
-            const float *panel = s->tile + (size_t)done * (size_t)k->cols;
-            ptrdiff_t stride = k->cols;
-            if (!op->fused_pool) {
-                stride = op->n_out;
-                panel = whole_columns(k, dy + (size_t)done * (size_t)op->n_out + c.first, c.n, n,
-                                      &stride, s->dy_panel);
-            }
-            k->outer_panel(image + c.input, live.position + done, n, op->taps, op->n_taps, panel,
+        for (int done = 0; done < op->n_positions; done += MC_DY_CHUNK) {
+            const int left = op->n_positions - done, n = left < MC_DY_CHUNK ? left : MC_DY_CHUNK;
+            ptrdiff_t stride = op->n_out;
+            const float *panel = whole_columns(k, dy + (size_t)done * (size_t)op->n_out + c.first,
+                                               c.n, n, &stride, s->dy_panel);
+            k->outer_panel(image + c.input, op->positions + done, n, op->taps, op->n_taps, panel,
                            stride, dweight + c.first, op->n_out, c.n);
+        }
+    }
+}
+
+/* The same from the winners of a pooling, put back to their places. */
+static void conv_weight_unpooled(const mc_run *run, const mc_op *op, const mc_scratch *s,
+                                 const float *image, const float *dy, const uint8_t *mask,
+                                 float *dweight) {
+    const mc_kernels *k = run->net->kernels;
+    const mc_live live = mc_live_windows(op, image, s);
+    for (int p = 0; p < op->n_panels; p++) {
+        const mc_columns c = mc_panel_columns(run->net, op, p);
+        for (int first = 0, last; first < live.n; first = last) {
+            last = mc_live_block(&live, first, MC_DY_CHUNK / 4);
+            for (int i = first, end; i < last; i = end) {
+                const size_t at = (size_t)live.window[i] * (size_t)op->n_out + (size_t)c.first;
+                end = mc_live_run(&live, i, last);
+                k->unpool_windows(dy + at, mask + at, op->n_out, end - i, c.n,
+                                  s->dy_panel + (size_t)(4 * (i - first) * k->cols));
+            }
+            k->outer_panel(image, live.position + 4 * first, 4 * (last - first), op->taps,
+                           op->n_taps, s->dy_panel, k->cols, dweight + c.first, op->n_out, c.n);
         }
     }
 }
@@ -238,7 +246,7 @@ static void conv_backward(const mc_run *run, int index, const mc_values *v, size
         else if (op->by_filter)
             conv_winners(run, op, &s, image, dy, mask, run->back[index], dimage, v->dweight);
         else
-            conv_weight_dense(run, op, &s, image, dy, mask, v->dweight);
+            conv_weight_unpooled(run, op, &s, image, dy, mask, v->dweight);
         if (dx && has_pad) unpad(dimage, op->in, op->pad_height, op->pad_width, dx);
         return;
     }
@@ -246,7 +254,7 @@ static void conv_backward(const mc_run *run, int index, const mc_values *v, size
     if (rounds)
         mc_bf16_conv_dw(run, index, image, dy, v->dweight);
     else
-        conv_weight_dense(run, op, &s, image, dy, NULL, v->dweight);
+        conv_weight_dense(run, op, &s, image, dy, v->dweight);
     if (!dx) return;
     if (rounds) {
         mc_bf16_conv_dx(run, index, dy, dx);
@@ -299,9 +307,9 @@ static void pool_backward(const mc_op *op, const float *dy, const uint8_t *mask,
 }
 
 static void average_backward(const mc_op *op, const float *dy, float *dx) {
-    const int channels = op->in.channels, n = op->in.height * op->in.width;
-    for (int p = 0; p < n; p++, dx += channels)
-        for (int c = 0; c < channels; c++) dx[c] = dy[c] / (float)n;
+    const size_t channels = (size_t)op->in.channels, n = op->in_size / channels;
+    for (size_t c = 0; c < channels; c++) dx[c] = dy[c] / (float)n;
+    for (size_t p = 1; p < n; p++) memcpy(dx + p * channels, dx, channels * sizeof(float));
 }
 
 static void norm_backward(const mc_run *run, int index, const mc_values *v) {

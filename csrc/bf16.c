@@ -14,7 +14,7 @@
 typedef struct {
     float *padded;  /* an image with its border */
     float *rounded; /* the same, or MC_DENSE_ROWS rows, as round_bf16 leaves them */
-    float *tile;    /* (n_panels, n_positions, cols) before pooling */
+    float *tile;    /* (n_panels, 4 MC_POOL_WINDOWS, cols) before pooling */
     /* Gradient of the weights: the rounded image in pairs, its table of positions (n_taps) and of
      * places, a panel of output gradients, and all of them packed. */
     float *pairs, *dy_panel, *dy_panels;
@@ -39,7 +39,7 @@ static void carve(const mc_net *net, const mc_op *op, mc_arena *arena, bf16_scra
             tile = 16 * (size_t)MC_WINOGRAD_WINDOWS * (size_t)op->n_panels * cols;
             rounded = larger(rounded, 16 * (size_t)MC_WINOGRAD_WINDOWS * (size_t)op->in.channels);
         } else if (op->fused_pool)
-            tile = (size_t)op->n_panels * cols * (size_t)op->n_positions;
+            tile = (size_t)op->n_panels * cols * 4 * MC_POOL_WINDOWS;
         else
             places = (size_t)places_of(op);
     } else if (op->layer.type == MC_DENSE) {
@@ -193,19 +193,24 @@ static void pooled_image(const mc_run *run, const mc_op *op, mc_product product,
                          uint8_t *mask) {
     const mc_kernels *k = run->net->kernels;
     const size_t panel_floats = mc_bf16_panel_floats(run->net, op->n_taps);
-    product.position = live->position;
-    product.n_positions = 4 * live->n;
     product.out = s->tile;
     product.out_stride = k->cols;
-    product.out_panel = (ptrdiff_t)op->n_positions * k->cols;
+    product.out_panel = 4 * MC_POOL_WINDOWS * (ptrdiff_t)k->cols;
     product.n_cols = (op->n_out + k->lane - 1) / k->lane * k->lane;
-    k->dot_bf16(&product);
-    for (int p = 0; p < op->n_panels; p++) {
-        const mc_columns c = mc_panel_columns(run->net, op, p);
-        mc_pool_live(k, op, live, s->tile + p * product.out_panel,
-                     product.panels + (size_t)p * panel_floats, c.n, relu, y + c.first,
-                     mask ? mask + c.first : NULL);
-    }
+    int first = 0;
+    do {
+        const int last = mc_live_block(live, first, MC_POOL_WINDOWS);
+        product.position = live->position + 4 * first;
+        product.n_positions = 4 * (last - first);
+        k->dot_bf16(&product);
+        for (int p = 0; p < op->n_panels; p++) {
+            const mc_columns c = mc_panel_columns(run->net, op, p);
+            mc_pool_live(k, op, live, first, last, s->tile + p * product.out_panel,
+                         product.panels + (size_t)p * panel_floats, c.n, relu, y + c.first,
+                         mask ? mask + c.first : NULL);
+        }
+        first = last;
+    } while (first < live->n);
 }
 
 /* The 16 products of a block of windows, all panels each. */

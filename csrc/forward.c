@@ -22,11 +22,12 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
     }
     if (op->fused_pool) {
         const size_t places = (size_t)op->n_positions;
+        const size_t most = 4 * MC_POOL_WINDOWS;
         s->ink = mc_take(arena, mc_size(op->padded) + 64, 1);
         s->ink_rows = mc_take(arena, (size_t)op->padded.height, sizeof(uint64_t));
         s->live = mc_take(arena, places / 4 + 1, sizeof(int32_t));
         s->live_places = mc_take(arena, places, sizeof(int32_t));
-        s->tile = mc_take_floats(arena, places * cols);
+        s->tile = mc_take_floats(arena, (places < most ? places : most) * cols);
     }
     if (op->winograd) {
         const size_t values = 16 * (size_t)MC_WINOGRAD_WINDOWS;
@@ -165,23 +166,42 @@ mc_live mc_live_windows(const mc_op *op, const float *image, const mc_scratch *s
     return some;
 }
 
-void mc_pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, const float *tile,
-                  const float *bias, int cols, int relu, float *y, uint8_t *mask) {
+void mc_pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, int first, int last,
+                  const float *tile, const float *bias, int cols, int relu, float *y,
+                  uint8_t *mask) {
     const size_t n_out = (size_t)op->n_out;
+    const int windows = op->n_positions / 4;
     float blank[MC_MAX_COLS];
     for (int c = 0; c < cols; c++) blank[c] = relu && bias[c] < 0.0f ? 0.0f : bias[c];
-    for (int i = 0, w = 0, end = 0; w < op->n_positions / 4; i = end) {
-        const int first = i < live->n ? live->window[i] : op->n_positions / 4;
-        for (; w < first; w++) {
+    for (int i = first, w = first ? live->window[first - 1] + 1 : 0; w < windows;) {
+        const int next = i < live->n ? live->window[i] : windows;
+        for (; w < next; w++) {
             memcpy(y + (size_t)w * n_out, blank, (size_t)cols * sizeof(float));
             if (mask) memset(mask + (size_t)w * n_out, 0, (size_t)cols);
         }
-        if (i == live->n) return;
-        end = mc_live_run(live, i);
-        k->pool_windows(tile + (size_t)(4 * i * k->cols), end - i, cols, relu,
+        if (i == last) return;
+        const int n = mc_live_run(live, i, last) - i;
+        k->pool_windows(tile + (size_t)(4 * (i - first) * k->cols), n, cols, relu,
                         y + (size_t)w * n_out, mask ? mask + (size_t)w * n_out : NULL, op->n_out);
-        w += end - i;
+        i += n;
+        w += n;
     }
+}
+
+/* The outputs of some windows are pooled while they are in the first-level cache. */
+static void pooled_panel(const mc_kernels *k, const mc_op *op, const mc_scratch *s,
+                         const float *image, const mc_live *live, const float *panel, int cols,
+                         int relu, float *y, uint8_t *mask) {
+    const int step = k->lane < 8 ? k->lane : 8; /* of the narrowest tile */
+    const int whole = (cols + step - 1) / step * step;
+    int first = 0;
+    do {
+        const int last = mc_live_block(live, first, MC_POOL_WINDOWS);
+        k->dot_panel(image, live->position + 4 * first, 4 * (last - first), op->taps, op->n_taps,
+                     panel, 0, s->tile, k->cols, whole);
+        mc_pool_live(k, op, live, first, last, s->tile, panel, cols, relu, y, mask);
+        first = last;
+    } while (first < live->n);
 }
 
 static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, const float *x,
@@ -197,11 +217,7 @@ static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, 
         const mc_columns c = mc_panel_columns(run->net, op, p);
         const float *panel = op->panels + (size_t)p * mc_panel_floats(run->net, op);
         if (op->fused_pool) {
-            const int step = k->lane < 8 ? k->lane : 8; /* of the narrowest tile */
-            const int whole = (c.n + step - 1) / step * step;
-            k->dot_panel(image, live.position, 4 * live.n, op->taps, op->n_taps, panel, 0, s->tile,
-                         k->cols, whole);
-            mc_pool_live(k, op, &live, s->tile, panel, c.n, relu, y + c.first,
+            pooled_panel(k, op, s, image, &live, panel, c.n, relu, y + c.first,
                          mask ? mask + c.first : NULL);
         } else {
             k->dot_panel(image + c.input, op->positions, op->n_positions, op->taps, op->n_taps,

@@ -98,7 +98,7 @@ typedef struct {
     uint64_t *ink_rows;    /* (padded height): the same, as bits */
     int32_t *live;         /* (windows + 1) */
     int32_t *live_places;  /* (n_positions) */
-    float *tile;           /* (n_positions, cols) before pooling; also unpooled gradients */
+    float *tile;           /* (4 MC_POOL_WINDOWS, cols) before pooling */
     float *winograd_in;    /* (16, MC_WINOGRAD_WINDOWS, channels) */
     float *winograd_out;   /* (16, MC_WINOGRAD_WINDOWS, cols) */
     mc_term *terms;        /* lists for row_sum; of winners: (4, n_out) */
@@ -157,14 +157,22 @@ typedef struct {
 } mc_live;
 
 mc_live mc_live_windows(const mc_op *op, const float *image, const mc_scratch *s);
-/* One panel's columns of the pooled output: live windows from the tile, run by run. */
-void mc_pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, const float *tile,
-                  const float *bias, int cols, int relu, float *y, uint8_t *mask);
+/* One panel's columns of the pooled output, for the live windows first .. last - 1, whose outputs
+ * are in the tile, and the blank ones after the live one before them (and after the last of all).
+ */
+void mc_pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, int first, int last,
+                  const float *tile, const float *bias, int cols, int relu, float *y,
+                  uint8_t *mask);
 
-/* The first of the live windows after i that does not lie next to the one before it. */
-static inline int mc_live_run(const mc_live *live, int i) {
+/* The end of a block of at most `most` live windows. */
+static inline int mc_live_block(const mc_live *live, int first, int most) {
+    return live->n - first < most ? live->n : first + most;
+}
+
+/* The first of the live windows after i, up to `last`, that does not lie next to the one before. */
+static inline int mc_live_run(const mc_live *live, int i, int last) {
     do i++;
-    while (i < live->n && live->window[i] == live->window[i - 1] + 1);
+    while (i < last && live->window[i] == live->window[i - 1] + 1);
     return i;
 }
 
