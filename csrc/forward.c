@@ -254,11 +254,10 @@ static void pool_image(const mc_op *op, const float *x, float *y, uint8_t *mask)
         }
 }
 
-static void average_image(const mc_op *op, const float *x, float *y) {
+static void average_image(const mc_kernels *k, const mc_op *op, const float *x, float *y) {
     const int channels = op->in.channels, n = op->in.height * op->in.width;
     memset(y, 0, (size_t)channels * sizeof(float));
-    for (int p = 0; p < n; p++, x += channels)
-        for (int c = 0; c < channels; c++) y[c] += x[c];
+    k->column_sums(x, n, channels, y);
     for (int c = 0; c < channels; c++) y[c] /= (float)n;
 }
 
@@ -329,7 +328,7 @@ void mc_op_forward(const mc_run *run, int index, const mc_values *v, int raw) {
         if (type == MC_CONV2D && !rounds) conv_image(run, op, &s, x, relu, y, mask);
         if (type == MC_DEPTHWISE_CONV2D) depthwise_image(run, op, &s, x, y);
         if (type == MC_MAX_POOL2D) pool_image(op, x, y, mask);
-        if (type == MC_GLOBAL_AVERAGE_POOL2D) average_image(op, x, y);
+        if (type == MC_GLOBAL_AVERAGE_POOL2D) average_image(net->kernels, op, x, y);
     }
     const int done = relu && (type == MC_CONV2D || type == MC_DENSE || type == MC_BATCH_NORM);
     const int has = type != MC_DROPOUT && type != MC_FLATTEN && type != MC_MAX_POOL2D &&
