@@ -196,9 +196,8 @@ static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s
             mc_list_winners(dy + c, mask + c, n_out, windows, op->positions, s->filter_terms);
         k->patch_sum(image, s->filter_terms, n, kh, row, dweight + (size_t)c * (size_t)op->n_taps,
                      length, length);
-        for (int y = 0; whole && y < kh; y++)
-            k->row_spread(back + c * op->n_taps + y * length, s->filter_terms, n, dimage + y * row,
-                          length);
+        if (whole)
+            k->patch_spread(back + c * op->n_taps, kh, s->filter_terms, n, dimage, row, length);
     }
     for (int w = 0; dimage && !whole && w < windows; w++, dy += n_out, mask += n_out) {
         const int32_t *position = op->positions + 4 * w;

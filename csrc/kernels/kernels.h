@@ -93,6 +93,10 @@ struct mc_kernels {
     int (*list_pixels)(const uint8_t *x, size_t n, int32_t stride, int32_t first, mc_term *terms);
     /* sums[terms[i].offset + j] += terms[i].value * row[j], j < length: its transpose. */
     void (*row_spread)(const float *row, const mc_term *terms, int n, float *sums, int length);
+    /* The same for a patch of several rows: sums[terms[i].offset + y * sum_stride + j] +=
+     * terms[i].value * patch[y * length + j], y < rows, j < length. */
+    void (*patch_spread)(const float *patch, int rows, const mc_term *terms, int n, float *sums,
+                         ptrdiff_t sum_stride, int length);
     /* sum[c] += sum over p of x[p * n_cols + c], p < n, c < n_cols. */
     void (*column_sums)(const float *x, int n, int n_cols, float *sum);
     /* The winners of 2x2 windows: in (n_windows * 4, cols), the four positions of a window in

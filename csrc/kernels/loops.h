@@ -379,6 +379,7 @@ static void end_bf16(void) {}
                               .row_sums = row_sums,                                                \
                               .patch_sum = patch_sum,                                              \
                               .row_spread = row_spread,                                            \
+                              .patch_spread = patch_spread,                                        \
                               .winner_sum = winner_sum,                                            \
                               .column_sums = column_sums,                                          \
                               .pool_windows = pool_windows,                                        \

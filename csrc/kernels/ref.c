@@ -54,6 +54,12 @@ static void row_spread(const float *row, const mc_term *terms, int n, float *sum
         for (int j = 0; j < length; j++) sums[terms[i].offset + j] += terms[i].value * row[j];
 }
 
+static void patch_spread(const float *patch, int rows, const mc_term *terms, int n, float *sums,
+                         ptrdiff_t sum_stride, int length) {
+    for (int y = 0; y < rows; y++)
+        row_spread(patch + y * length, terms, n, sums + y * sum_stride, length);
+}
+
 static void winner_sum(const float *x, ptrdiff_t row, const int32_t *position, int n_windows,
                        const float *dy, const uint8_t *winner, int n_out, float *dw, int rows,
                        int length) {

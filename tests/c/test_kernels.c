@@ -206,19 +206,24 @@ static void test_many_rows(void) {
 }
 
 /* Patches of `rows` rows in an image whose rows have `gap` floats more than a patch's. */
-static void one_patch_sum(int length, int rows, int n, int gap) {
+static void one_patch(int length, int rows, int n, int gap) {
     const int row = length + gap, most = 2 * row + 1;
     const int slack = length < table->lane ? table->lane - length : 0;
     const size_t size = (size_t)(rows * length), stride = (size_t)length;
     mc_term *terms = take((size_t)n * sizeof *terms);
     float *values = take_random((size_t)n, 6);
     for (int k = 0; k < n; k++) terms[k] = (mc_term){k ? k * 3 % most : most, values[k]};
-    float *image = take_random((size_t)(most + (rows - 1) * row + length + slack), 7);
+    const size_t pixels = (size_t)(most + (rows - 1) * row + length + slack);
+    float *image = take_random(pixels, 7);
     float *a = take_random(size, 8), *b = take_copy(a, size);
     ref->patch_sum(image, terms, n, rows, row, a, (ptrdiff_t)stride, length);
     table->patch_sum(image, terms, n, rows, row, b, (ptrdiff_t)stride, length);
     agree("patch_sum", a, b, size, 2e-7 * (n + 2));
-    float *blocks[] = {values, image, a, b};
+    float *c = take_copy(image, pixels), *d = take_copy(image, pixels);
+    ref->patch_spread(a, rows, terms, n, c, row, length);
+    table->patch_spread(a, rows, terms, n, d, row, length);
+    agree("patch_spread", c, d, pixels, 2e-6 * (n * n + 2));
+    float *blocks[] = {values, image, a, b, c, d};
     for (size_t k = 0; k < sizeof blocks / sizeof *blocks; k++) free(blocks[k]);
     free(terms);
 }
@@ -228,7 +233,7 @@ static void test_patches(void) {
     for (int length = 1; length < 120; length += length < 36 ? 1 : 5)
         for (int rows = 1; rows <= 11; rows += rows < 7 ? 1 : 4)
             for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-                one_patch_sum(length, rows, counts[i], (length + rows) % 4);
+                one_patch(length, rows, counts[i], (length + rows) % 4);
 }
 
 /* ---- pooling ---- */
