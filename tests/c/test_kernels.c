@@ -44,10 +44,17 @@ static int32_t *offsets(int n, int most, int step) {
     return at;
 }
 
-static void one_dot(int n_positions, int n_taps, int n_cols, int relu, int gap) {
+/* Offsets in pairs that lie side by side, the last of them 39 and 40. */
+static void make_twins(int32_t *at, int n) {
+    at[n - 2] = 39;
+    for (int i = 0; i < n; i += 2) at[i + 1] = at[i] + 1;
+}
+
+static void one_dot(int n_positions, int n_taps, int n_cols, int relu, int gap, int twins) {
     const size_t stride = (size_t)(n_cols + gap),
                  size = (size_t)(n_positions - 1) * stride + (size_t)n_cols;
     int32_t *position = offsets(n_positions, 40, 7), *tap = offsets(n_taps, 60, 11);
+    if (twins) make_twins(position, n_positions);
     float *x = take_random(101, 1), *rows = take_random((size_t)((n_taps + 1) * n_cols), 2);
     float *a = take_random(size, 3), *b = take_copy(a, size);
     float *panel_a = pack(ref, rows, n_taps + 1, n_cols);
@@ -80,7 +87,9 @@ static void test_panels(void) {
     for (size_t p = 0; p < sizeof positions / sizeof *positions; p++)
         for (size_t t = 0; t < sizeof taps / sizeof *taps; t++)
             for (int n_cols = 1; n_cols <= most; n_cols++)
-                one_dot(positions[p], taps[t], n_cols, (n_cols + (int)t) % 2, (int)p % 3);
+                for (int twins = 0; twins <= (positions[p] % 2 == 0); twins++)
+                    one_dot(positions[p], taps[t], n_cols, (n_cols + (int)t) % 2, (int)p % 3,
+                            twins);
 }
 
 /* Panels wider than the plain table's, column by column: all columns of a panel are alike. */
