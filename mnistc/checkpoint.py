@@ -189,12 +189,14 @@ def _read_npz(path: Path) -> Arrays:
                         (1, 0): np.lib.format.read_array_header_1_0,
                         (2, 0): np.lib.format.read_array_header_2_0,
                     }[version]
-                    shape, _, dtype = read(member)
+                    shape, fortran, dtype = read(member)
                     count = int(np.prod([int(n) for n in shape], dtype=object))
-                    if dtype.kind not in "fiu" or count * dtype.itemsize > info.file_size:
+                    if dtype.hasobject or count * dtype.itemsize > info.file_size:
                         raise FormatError(f"{path} is not a checkpoint: {info.filename}")
-                    data = member.read(count * dtype.itemsize)
-                    array = np.frombuffer(data, dtype=dtype, count=count).reshape(shape)
+                    # A bytearray, so that callbacks may go on writing into their arrays.
+                    data = bytearray(member.read(count * dtype.itemsize))
+                    array = np.frombuffer(data, dtype=dtype, count=count)
+                    array = array.reshape(shape, order="F" if fortran else "C")
                     arrays[info.filename.removesuffix(".npy")] = array
     except FormatError:
         raise

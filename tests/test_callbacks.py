@@ -187,6 +187,40 @@ def test_another_training_is_not_resumed(tmp_path, name, options):
         network().fit(x, y, **{**OPTIONS, **options}, resume=tmp_path / "run.npz")
 
 
+class Keeper(Callback):
+    """Keeps an array."""
+
+    def __init__(self, array=None):
+        self.array = array
+
+    def state_dict(self):
+        return {"array": self.array}
+
+    def load_state_dict(self, state):
+        self.array = state["array"]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6).reshape(2, 3),
+        np.arange(6.0).reshape(3, 2).T,
+        np.asfortranarray(np.arange(24.0).reshape(2, 3, 4)),
+        np.arange(10)[::-3],
+        np.array([True, False]),
+        np.array(["one", "three"]),
+        np.zeros((0, 3)),
+        np.array(3.0),
+    ],
+)
+def test_arrays_of_callbacks_come_back_as_they_were(tmp_path, array):
+    path, found = tmp_path / "run.npz", Keeper()
+    train(network(), epochs=1, schedule=None, callbacks=[Keeper(array), Checkpoint(path)])
+    train(network(), epochs=2, schedule=None, callbacks=found, resume=path)
+    assert found.array.dtype == array.dtype and np.array_equal(found.array, array)
+    found.array[...] = found.array  # callbacks may write on
+
+
 def test_files_that_are_no_checkpoint(tmp_path):
     path = tmp_path / "run.npz"
     train(network(), callbacks=Checkpoint(path))
