@@ -197,9 +197,11 @@ class Interrupt:
             self._installed = True
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self._installed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.pending and kind is None:  # it came when there was no chunk left to ask after
+            raise KeyboardInterrupt
 
     def check(self) -> None:
         if self.pending:

@@ -292,6 +292,15 @@ def test_ctrl_c_handler_is_put_back():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("method", ["on_train_begin", "on_train_end"])
+@pytest.mark.parametrize("initial_epoch", [0, 3])
+def test_ctrl_c_is_heard_at_any_time(method, initial_epoch):
+    callback = callbacks.Callback()
+    setattr(callback, method, lambda run: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        fitted(callbacks=callback, initial_epoch=initial_epoch)
+
+
 def test_ctrl_c_within_a_training_is_answered_between_chunks(tmp_path):
     class Press(callbacks.Callback):
         def on_chunk_end(self, run):
