@@ -233,7 +233,7 @@ def train(run: Run, progress: Progress) -> None:
             for callback in run.callbacks:
                 try:
                     callback.on_interrupt(run)
-                except OSError as error:  # the caller still hears of Ctrl-C, and has the network
+                except Exception as error:  # the caller still hears of Ctrl-C, and has the network
                     warnings.warn(f"{type(callback).__name__}: {error}", stacklevel=2)
             raise
         finally:

@@ -121,6 +121,20 @@ def test_ctrl_c_is_heard_of_where_the_checkpoint_cannot_be_written(tmp_path):
     assert (net.core.parameters != before).any()
 
 
+def test_a_callback_that_fails_on_ctrl_c_takes_no_checkpoint_away(tmp_path):
+    class Failing(Callback):
+        def on_epoch_end(self, run, logs):
+            raise KeyboardInterrupt
+
+        def on_interrupt(self, run):
+            raise ZeroDivisionError("broken")
+
+    path = tmp_path / "run.npz"
+    with pytest.warns(UserWarning, match="Failing: broken"), pytest.raises(KeyboardInterrupt):
+        train(network(), callbacks=[Failing(), Checkpoint(path)])
+    assert len(train(network(), resume=path).epochs) == 4
+
+
 KILLED = """
     import sys
     sys.path.insert(0, sys.argv[2])
