@@ -154,6 +154,10 @@ class Checkpoint(Callback):
     def on_train_begin(self, run: Run) -> None:
         from mnistc.checkpoint import fingerprint
 
+        if not self.path.parent.is_dir():  # better now than after epochs of work
+            raise FileNotFoundError(
+                f"path of a checkpoint must be in a folder that exists, got {str(self.path)!r}"
+            )
         # Examples may have been renewed for the epoch that a resumed training goes on with.
         self._fingerprint = run.fingerprint or fingerprint(run.plan, run.model)
         self._saved = time.monotonic()

@@ -276,6 +276,14 @@ def test_weights_of_another_size_in_a_checkpoint(tmp_path):
         train(network(), resume=path)
 
 
+def test_a_checkpoint_without_a_folder_is_no_surprise_at_the_end(tmp_path):
+    net = network()
+    before = net.core.parameters.copy()
+    with pytest.raises(FileNotFoundError, match=r"a folder that exists, got .*run"):
+        train(net, callbacks=Checkpoint(tmp_path / "none" / "run.npz", every_epochs=4))
+    assert np.array_equal(net.core.parameters, before)
+
+
 def test_checkpoint_refuses():
     with pytest.raises(ValueError, match=r"end in \.npz"):
         Checkpoint("run.pt")
