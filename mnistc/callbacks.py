@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import numpy as np
+
 from mnistc.layers import check_float, check_int
 
 if TYPE_CHECKING:
@@ -239,7 +241,8 @@ class LambdaCallback(Callback):
         self._function = on_epoch_end
 
     def on_epoch_end(self, run: Run, logs: Logs) -> None:
-        if self._function(run.epoch, dict(logs)) is True:
+        answer = self._function(run.epoch, dict(logs))
+        if isinstance(answer, (bool, np.bool_)) and answer:  # comparisons may be NumPy's
             run.stop = True
 
 

@@ -380,12 +380,13 @@ def test_learning_rates_are_logged():
     assert max(rates.max() for rates in log.rates) <= np.float32(0.01)
 
 
-def test_functions_as_callbacks():
+@pytest.mark.parametrize("kind", [bool, np.bool_])
+def test_functions_as_callbacks(kind):
     seen = []
 
     def look(epoch, logs):
         seen.append(logs["loss"])
-        return epoch == 2
+        return kind(epoch == 2)
 
     history = train(network(), callbacks=[LambdaCallback(look)])
     assert seen == history["loss"]
