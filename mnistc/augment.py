@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mnistc.layers import check_float
+from mnistc.layers import Shape, check_float
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,6 +81,8 @@ _LARGEST = {
     "noise": 1.0,
 }
 
+_CHANGES = [name for name in _LARGEST if name not in ("elastic_sigma", "erase_size")]
+
 
 def as_options(augment: Augment | Mapping[str, float] | None) -> dict[str, float] | None:
     """Options for the C core, or None if nothing changes the images."""
@@ -95,6 +97,38 @@ def as_options(augment: Augment | Mapping[str, float] | None) -> dict[str, float
     if not isinstance(augment, Augment):
         raise TypeError(f"augment must be mnistc.Augment(...), got {augment!r}")
     return {name: float(value) for name, value in asdict(augment).items()}
+
+
+def check_fit(
+    options: dict[str, float] | None, shape: Shape, x: npt.NDArray[np.floating[Any]] | None = None
+) -> None:
+    """Refuse changes that would not do to images of `shape` what they are for.
+
+    Parameters
+    ----------
+    options : dict or None
+        What `as_options` returned.
+    shape : (int, int, int)
+    x : float array, optional
+        The images, where they may go beyond 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        For more than noise where there is no height and width, and for what ends in a cut to
+        0 to 1 where `x` goes beyond.
+    """
+    changes = [name for name in _CHANGES if (options or {}).get(name)]
+    moving = [name for name in changes if name != "noise"]
+    if moving and shape[0] == shape[1] == 1:
+        raise ValueError(
+            f"augment: {moving[0]} needs an input_shape with height and width, got {shape}"
+        )
+    cutting = [name for name in changes if name in ("noise", "thickness")]
+    if cutting and x is not None and not (x.min() >= -1e-6 and x.max() <= 1 + 1e-6):
+        raise ValueError(
+            f"augment: {cutting[0]} needs x between 0 and 1, got {x.min():g} to {x.max():g}"
+        )
 
 
 def apply(

@@ -18,7 +18,7 @@ from mnistc.arrays import (
     describe,
     join_class_weight,
 )
-from mnistc.augment import Augment, as_options
+from mnistc.augment import Augment, as_options, check_fit
 from mnistc.callbacks import Callback, check_callbacks
 from mnistc.history import History
 from mnistc.layers import (
@@ -314,7 +314,8 @@ class Sequential:
         validation_split : float
             Share of the images, from the end, kept for validation instead.
         augment : Augment, optional
-            Random changes to each image, new ones each epoch.
+            Random changes to each image, new ones each epoch; an input without height and width
+            takes noise alone.
         callbacks : list of Callback, optional
         n_threads : int
             0 takes as many as the process may use. The result does not depend on it.
@@ -390,6 +391,9 @@ class Sequential:
         else:
             validation = None
         flat, targets, weight = data
+        changes = as_options(augment)
+        beyond = not check_range and flat.dtype != np.uint8
+        check_fit(changes, self.input_shape, flat if beyond else None)
         plan = Plan(
             flat,
             targets,
@@ -405,7 +409,7 @@ class Sequential:
                 "label_smoothing", label_smoothing, 0.0, 1.0, open_high=True
             ),
             ema=check_float("ema", ema, 0.0, 1.0, open_high=True),
-            augment=as_options(augment),
+            augment=changes,
             shuffle=bool(shuffle),
             seed=self.seed if seed is None else check_int("seed", seed, 0, (1 << 63) - 1),
             precision=check_choice("precision", precision, ("float32", "bf16")),
