@@ -149,7 +149,8 @@ typedef struct {
 
 typedef struct {
     double loss;     /* sum over images, weighted */
-    int64_t correct; /* images whose largest output is their (largest) target */
+    int64_t correct; /* images whose largest output is their (largest) target; of one output alone,
+                      * those on their target's side of 1/2 */
     int finite;      /* 0: stopped at the first step whose loss is not finite */
 } mc_train_result;
 

@@ -148,6 +148,7 @@ def as_targets(y: object, n: int, classes: int, loss: str, name: str = "y") -> A
         if low < 0 or high >= classes:
             raise ValueError(
                 f"{name} must hold classes of 0 to {classes - 1}, got {low if low < 0 else high}"
+                + "; targets of a single output have shape (n, 1)" * (classes == 1)
             )
         return np.ascontiguousarray(array, dtype=np.int32)
     targets = np.ascontiguousarray(array, dtype=np.float32)

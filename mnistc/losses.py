@@ -94,3 +94,20 @@ def loss_values(
         z = np.clip(z, _SMALLEST, 1 - 1e-9)
         terms = -(t * np.log(z) + (1 - t) * np.log1p(-z))
     return np.asarray(terms.sum(axis=1))
+
+
+def right_answers(
+    loss: str, outputs: npt.NDArray[Any], targets: npt.NDArray[Any], activation: str
+) -> npt.NDArray[np.bool_]:
+    """Whether each image's largest output is its class, (n,); arguments as of `loss_values`.
+
+    One output alone is always the largest: it is right on its target's side of 1/2.
+    """
+    if outputs.shape[1] > 1:
+        labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
+        return np.asarray(outputs.argmax(axis=1) == labels)
+    if loss == "softmax_cross_entropy":  # of one output it is always 1
+        outputs = np.ones_like(outputs)
+    middle = 0.0 if loss == "sigmoid_cross_entropy" and activation == "linear" else 0.5
+    wanted = targets > 0.5 if targets.ndim == 2 else np.ones((len(outputs), 1), np.bool_)
+    return np.asarray((outputs > middle) == wanted)[:, 0]

@@ -34,7 +34,7 @@ from mnistc.layers import (
     check_int,
     named_layers,
 )
-from mnistc.losses import check_loss, loss_values
+from mnistc.losses import check_loss, loss_values, right_answers
 from mnistc.optimizers import Optimizer, as_optimizer
 from mnistc.parameters import Weights
 from mnistc.progress import Progress
@@ -225,6 +225,8 @@ class Sequential:
     ) -> dict[str, float]:
         """Mean loss and share of images whose largest output is their class.
 
+        Of a single output, the share of images where it lies on the target's side of 1/2.
+
         Parameters
         ----------
         x, y, sample_weight : array_like
@@ -256,8 +258,7 @@ class Sequential:
     ) -> dict[str, float]:
         """`evaluate` for arrays that have been checked."""
         outputs = self._forward(flat, n_threads, between)
-        labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
-        right = outputs.argmax(axis=1) == labels
+        right = right_answers(loss, outputs, targets, self.last_activation)
         losses = loss_values(loss, outputs, targets, self.last_activation)
         if weight is None:
             return {"loss": float(losses.mean()), "accuracy": int(right.sum()) / len(right)}

@@ -435,6 +435,34 @@ def test_class_weights_are_of_the_training_alone():
         assert weighted["val_loss"] == pytest.approx(plain["val_loss"], rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("activation", "loss"),
+    [
+        ("sigmoid", "sigmoid_cross_entropy"),
+        ("linear", "sigmoid_cross_entropy"),
+        ("sigmoid", "mean_squared_error"),
+        ("tanh", "mean_squared_error"),
+        ("linear", "mean_squared_error"),
+    ],
+)
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_accuracy_of_a_single_output(table, activation, loss, n_threads):
+    """Two classes by one output: right on the side of 1/2 that the target is on."""
+    x, y = bars(333)
+    rows = (y[:, None] > 3).astype(np.float32)
+    net = Sequential([Dense(8, "relu"), Dense(1, activation)], (10, 10, 1), seed=1)
+    history = net.fit(x, rows, epochs=1, loss=loss, optimizer=SGD(0.0), verbose=0)
+    answers = net.predict(x, n_threads) > (activation == "linear" and loss[0] == "m") / 2
+    if activation in ("sigmoid", "tanh"):
+        answers = net.predict(x, n_threads) > 0.5
+    wanted = np.mean(answers == (rows > 0.5))
+    assert 0 < wanted < 1
+    assert history["accuracy"] == [wanted]
+    assert net.evaluate(x, rows)["accuracy"] == wanted
+    with pytest.raises(ValueError, match=r"got 1; targets of a single output have shape \(n, 1\)"):
+        net.fit(x, rows[:, 0].astype(int), verbose=0)
+
+
 FIRST = [Conv2D(8, 5, activation="relu"), MaxPool2D(2)]  # 3 x 3 positions
 
 

@@ -138,7 +138,7 @@ static double loss_rows(mc_loss loss, mc_activation last, float smoothing, float
         const float weight = weights ? weights[i] : 1.0f, factor = weight * scale;
         target.row = classes ? NULL : targets + i * width;
         target.class = classes ? (size_t)classes[i] : largest(target.row, width);
-        *correct += largest(z, width) == target.class;
+        *correct += width > 1 && largest(z, width) == target.class;
         if (loss == MC_SOFTMAX_CROSS_ENTROPY)
             sum += (double)weight * softmax_loss(z, width, &target, factor, dy);
         else if (loss == MC_MEAN_SQUARED_ERROR)
@@ -148,5 +148,7 @@ static double loss_rows(mc_loss loss, mc_activation last, float smoothing, float
         fill_targets(n, width, &target, classes, targets, first_dy);
         sum += sigmoid_losses(first_z, n, width, weights, scale, first_dy);
     }
+    for (size_t i = 0; width == 1 && i < n; i++) /* one output alone is always the largest */
+        *correct += (first_z[i] > 0.5f) == (classes || targets[i] > 0.5f);
     return sum;
 }
