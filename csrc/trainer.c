@@ -16,12 +16,22 @@ static int plan_stages(const mc_net *net, mc_stage *stages) {
     return n;
 }
 
-/* Whether the last layer's values before its activation, if it has one, are there for a loss. */
-static int has_logits(const mc_net *net) {
+static int has_activation(mc_layer_type type) {
+    return type != MC_MAX_POOL2D && type != MC_GLOBAL_AVERAGE_POOL2D && type != MC_DROPOUT &&
+           type != MC_FLATTEN;
+}
+
+/* Whether the last layer's values before its activation, if it has one, are there for a loss. What
+ * an earlier activation made is no logits, whatever it has passed through. */
+static int has_logits(const mc_net *net, mc_loss loss) {
     const mc_op *last = &net->ops[net->n_ops - 1];
     const mc_layer_type type = last->layer.type;
-    if (type == MC_FLATTEN || type == MC_GLOBAL_AVERAGE_POOL2D)
-        return net->n_ops > 1 && last[-1].layer.activation == MC_LINEAR;
+    if (type == MC_FLATTEN || type == MC_GLOBAL_AVERAGE_POOL2D) {
+        if (net->n_ops == 1) return 0;
+        for (last--; loss != MC_MEAN_SQUARED_ERROR && last > net->ops; last--)
+            if (has_activation(last->layer.type)) break;
+        return last->layer.activation == MC_LINEAR;
+    }
     return type == MC_ACTIVATION || (mc_has_matrix(last) && !last->fused_pool);
 }
 
@@ -30,7 +40,7 @@ static mc_status check_loss(const mc_net *net, const mc_train_spec *spec, int *r
     const mc_op *last = &net->ops[net->n_ops - 1];
     const mc_activation activation = last->layer.activation;
     const int is_flat = last->out.height * last->out.width == 1;
-    int fits = has_logits(net);
+    int fits = has_logits(net, spec->loss);
     *raw = 1;
     if (spec->loss == MC_SOFTMAX_CROSS_ENTROPY)
         fits = fits && is_flat && (activation == MC_SOFTMAX || activation == MC_LINEAR);

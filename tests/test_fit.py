@@ -505,6 +505,15 @@ def test_last_layers_that_no_loss_fits_are_named(last):
         Sequential(nonlinear, (10, 10, 1)).fit(x, y, verbose=0)
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("between", [[MaxPool2D(8)], [MaxPool2D(3, 5), Dropout(0.5)]])
+def test_what_an_activation_made_is_no_logits(activation, between):
+    x, y = bars()
+    net = Sequential([Conv2D(10, 3, activation=activation), *between, Flatten()], (10, 10, 1))
+    with pytest.raises(ValueError, match="_cross_entropy' does not fit the last layers"):
+        net.fit(x, y, verbose=0)
+
+
 def test_a_missing_checkpoint_loses_nothing(tmp_path):
     x, y = bars()
     net = network()
