@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 
@@ -65,5 +66,8 @@ class History(Mapping[str, list[float]]):
     def __repr__(self) -> str:
         if not self.epochs:
             return "History(no epochs)"
-        last = ", ".join(f"{name} {value:.4g}" for name, value in self.epochs[-1].items())
+        last = ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, Real) else f"{name} {value}"
+            for name, value in self.epochs[-1].items()  # callbacks add what they like
+        )
         return f"History({len(self.epochs)} epochs; last: {last})"

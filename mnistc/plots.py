@@ -53,11 +53,13 @@ def learning_curves(history: History, path: str | Path | None = None) -> Any:
     if not history.epochs:
         raise ValueError("history must have at least one epoch")
     figure = _figure(9, 3.5)
-    epochs = history["epoch"]
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(epochs, history[name], marker=".", label="training")
-        if f"val_{name}" in history:
-            axes.plot(epochs, history[f"val_{name}"], marker=".", label="validation")
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            # A training may have been resumed with validation data that it had not before.
+            points = [(epoch["epoch"], epoch[key]) for epoch in history.epochs if key in epoch]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker=".", label=label)
+        if len(axes.lines) > 1:
             axes.legend()
         axes.set(xlabel="epoch", ylabel=name)
         axes.grid(alpha=0.3)

@@ -248,6 +248,8 @@ def test_history_of_nothing():
     with pytest.raises(KeyError):
         history["loss"]
     assert "1 epochs" in repr(History([{"loss": 1.0}]))
+    added = History([{"loss": 0.123456, "note": "warm", "counts": np.arange(2)}])
+    assert repr(added) == "History(1 epochs; last: loss 0.1235, note warm, counts [0 1])"
 
 
 INTERRUPTED = """

@@ -54,6 +54,8 @@ def test_pictures(tmp_path):
     History(epochs).plot(tmp_path / "curves.png")
     validated = [{**e, "val_loss": 1.0, "val_accuracy": 0.5} for e in epochs]
     assert len(History(validated).plot().axes) == 2
+    resumed = History([epochs[0], *validated[1:]]).plot().axes[0].lines
+    assert [list(line.get_xdata()) for line in resumed] == [[1, 2, 3], [2, 3]]
     with pytest.raises(ValueError, match="at least one epoch"):
         History().plot()
     plots.confusion(np.eye(3, dtype=int) * 5, labels=["a", "b", "c"], path=tmp_path / "m.png")
