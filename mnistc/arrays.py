@@ -186,7 +186,10 @@ def as_sample_weight(value: object, n: int) -> F32 | None:
     """
     if value is None:
         return None
-    weight = np.array(value, dtype=np.float32)
+    try:
+        weight = np.array(value, dtype=np.float32)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"sample_weight must be an array of {n} numbers: {error}") from None
     if weight.shape != (n,):
         raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}")
     if not np.isfinite(weight).all() or weight.min() < 0:

@@ -98,6 +98,8 @@ class Sequential:
         input_shape: tuple[int, ...] | int = (28, 28, 1),
         seed: int = 0,
     ) -> None:
+        if not isinstance(layers, Iterable):
+            raise TypeError(f"layers must be a list of layers, got {layers!r}")
         given = list(layers)
         for layer in given:
             if not isinstance(layer, Layer):
@@ -416,6 +418,7 @@ class Sequential:
             precision=check_choice("precision", precision, ("float32", "bf16")),
             n_threads=check_int("n_threads", n_threads, 0, 256),
         )
+        verbose = int(verbose) if isinstance(verbose, bool) else check_int("verbose", verbose, 0, 9)
         return self._train(plan, check_callbacks(callbacks), resume, verbose)
 
     def _check_validation(
@@ -439,7 +442,7 @@ class Sequential:
                 from mnistc import checkpoint
 
                 checkpoint.resume(resume, run)
-            train(run, Progress(int(verbose)))
+            train(run, Progress(verbose))
             return run.history
         finally:
             self._training.release()

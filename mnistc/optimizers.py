@@ -138,7 +138,7 @@ def as_optimizer(value: Optimizer | str) -> Optimizer:
     if isinstance(value, Optimizer):
         return value
     if not isinstance(value, str):
-        raise TypeError(f"optimizer must be SGD, Adam, AdamW or a name, got {value!r}")
+        raise TypeError(f"optimizer must be SGD(), Adam(), AdamW() or a name, got {value!r}")
     if value not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {value!r}")
     return OPTIMIZERS[value]()

@@ -64,7 +64,10 @@ class Weights(MutableMapping[str, F32]):
         if name not in self._places:
             raise KeyError(f"no weights {name!r}; there are {', '.join(self._places)}")
         shape = self._places[name][3]
-        array = np.asarray(value, dtype=np.float32)
+        try:
+            array = np.asarray(value, dtype=np.float32)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"weights {name!r} must be numbers: {error}") from None
         if array.shape != shape:
             raise ValueError(f"weights {name!r} must have shape {shape}, got {array.shape}")
         if not np.isfinite(array).all():

@@ -168,6 +168,6 @@ def as_schedule(value: Schedule | str | Callable[[int, int], float] | None) -> S
         if value not in SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; got {value!r}")
         return SCHEDULES[value]()
-    if callable(value):
+    if callable(value) and not isinstance(value, type):  # a class: its () were forgotten
         return Custom(value)
     raise TypeError(f"schedule must be a schedule, a name or a function, got {value!r}")

@@ -83,6 +83,9 @@ def test_weights_refuse_what_does_not_fit():
         net.weights["dense.bias"] = np.zeros(3)
     with pytest.raises(ValueError, match="finite"):
         net.weights["dense.bias"] = np.full(12, np.nan)
+    for wrong in (["a"] * 12, [10**400] * 12, [[1], [1, 2]]):
+        with pytest.raises(ValueError, match=r"weights 'dense\.bias' must be numbers"):
+            net.weights["dense.bias"] = wrong
     with pytest.raises(KeyError, match=r"no weights 'dense\.gamma'"):
         net.weights["dense.gamma"] = np.zeros(12)
     with pytest.raises(TypeError):
@@ -102,6 +105,8 @@ def test_weights_refuse_what_does_not_fit():
     ("layers", "error", "message"),
     [
         ([], ValueError, "at least one layer"),
+        (Dense(3), TypeError, "layers must be a list of layers, got Dense"),
+        (None, TypeError, "layers must be a list of layers, got None"),
         ([Dense(3), "dense"], TypeError, "must be layers"),
         ([Dense(3, name="a"), Dense(3, name="a")], ValueError, "'a' twice"),
         ([Dense(3, name="fc.1")], ValueError, "name must be a letter and .* got 'fc.1'"),
