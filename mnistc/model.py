@@ -149,7 +149,7 @@ class Sequential:
         try:
             for name in self._weights:
                 self._weights[name] = np.asarray(values[name])
-        except (ValueError, TypeError):
+        except BaseException:  # the values may come out of a file as they are asked for
             for name, view in before.items():
                 self._weights[name][...] = view
             raise

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -531,11 +532,18 @@ def test_a_missing_checkpoint_loses_nothing(tmp_path):
     assert net.metadata["metrics"] == {"accuracy": 1.0}
 
 
-def test_weights_are_assigned_all_or_none():
+def test_weights_are_assigned_all_or_none(tmp_path):
     net = network()
     before = net.weights["dense.bias"].copy()
     values = {name: array + 1 for name, array in net.weights.items()}
     values["dense_1.bias"] = object()
     with pytest.raises(TypeError):
         net.weights = values
+    assert np.array_equal(net.weights["dense.bias"], before)
+    path = tmp_path / "weights.npz"
+    np.savez(path, **{**values, "dense_1.bias": np.arange(10, dtype=np.float32)})
+    data = path.read_bytes()
+    path.write_bytes(data.replace(np.arange(10, dtype=np.float32).tobytes(), bytes(40)))
+    with np.load(path) as damaged, pytest.raises(zipfile.BadZipFile):
+        net.weights = damaged
     assert np.array_equal(net.weights["dense.bias"], before)
