@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnistc.errors import MissingExtraError
-from mnistc.layers import Dense, Layer
+from mnistc.layers import Dense, Layer, check_float
 from mnistc.model import Sequential
 from mnistc.optimizers import Adam
 
@@ -101,7 +101,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(y)
         self.classes_, targets = np.unique(y, return_inverse=True)
         self._begin(X)
-        self._train(X, targets, self.epochs, 0)
+        try:
+            self._train(X, targets, self.epochs, 0)
+        except Exception:
+            del self.network_  # so that nothing is predicted by chance
+            raise
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> NetworkClassifier:
@@ -166,8 +170,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _train(self, X: Array, targets: Array, epochs: int, initial: int) -> None:
         from mnistc.callbacks import EarlyStopping
 
+        share = check_float(
+            "validation_fraction", self.validation_fraction, 0.0, 1.0, open_high=True
+        )
         stop = None
-        if self.validation_fraction:  # of rows in random order: they may come class by class
+        if share:  # of rows in random order: they may come class by class
             stop = EarlyStopping("val_loss", self.patience)
             order = np.random.default_rng(self.network_.seed).permutation(len(X))
             X, targets = X[order], targets[order]
@@ -178,7 +185,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             initial_epoch=initial,
             batch_size=self.batch_size,
             optimizer=Adam(self.learning_rate, weight_decay=self.weight_decay),
-            validation_split=self.validation_fraction,
+            validation_split=share,
             callbacks=stop,
             n_threads=self.n_threads,
             verbose=self.verbose,
@@ -188,7 +195,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> Array:
         """Probability of each class, in the order of `classes_`: (n, n_classes) float32."""
-        check_is_fitted(self)
+        check_is_fitted(self, "network_")
         X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
         return self.network_.predict(self._scale(X), self.n_threads, check_range=False)
 

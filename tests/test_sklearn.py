@@ -8,6 +8,7 @@ import pytest
 sklearn = pytest.importorskip("sklearn")
 
 from sklearn.datasets import load_digits  # noqa: E402
+from sklearn.exceptions import NotFittedError  # noqa: E402
 from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
@@ -87,6 +88,24 @@ def test_a_first_partial_fit_that_fails_is_none(digits, options, labels):
         model.partial_fit(X[:5], labels * 5, classes=[0, 1, 2])
     with pytest.raises(ValueError, match="first call"):
         model.partial_fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"validation_fraction": 1.0}, "validation_fraction must be in"),
+        ({"learning_rate": 1e6, "layers": [Dense(9)] * 9}, "the loss is not finite"),
+    ],
+)
+def test_nothing_is_predicted_after_a_fit_that_failed(digits, options, message):
+    X, y = digits[0][:400], digits[1][:400]
+    model = NetworkClassifier(epochs=2, random_state=0).fit(X, y).set_params(**options)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    assert model.set_params(**NetworkClassifier(epochs=2).get_params()).fit(X, y).n_iter_ == 2
 
 
 def test_early_stopping(digits):
