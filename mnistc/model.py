@@ -499,20 +499,14 @@ class Sequential:
         return network
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "layers": self.layers,
-            "input_shape": self.input_shape,
-            "seed": self.seed,
-            "loss": self.loss,
-            "metadata": self.metadata,
-            "parameters": self.core.parameters.copy(),
-            "state": self.core.state.copy(),
-        }
+        made = ("_weights", "_training")  # by __init__; the rest may be a subclass's own
+        values = {name: value for name, value in vars(self).items() if name not in made}
+        return {**values, "core": (self.core.parameters.copy(), self.core.state.copy())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Sequential.__init__(self, state["layers"], state["input_shape"], state["seed"])
-        self.core.parameters[:], self.core.state[:] = state["parameters"], state["state"]
-        self.loss, self.metadata = state["loss"], state["metadata"]
+        self.core.parameters[:], self.core.state[:] = state["core"]
+        vars(self).update({name: value for name, value in state.items() if name != "core"})
 
     def __repr__(self) -> str:
         return (

@@ -333,6 +333,28 @@ def test_copies_are_independent():
         assert np.array_equal(net.predict(x), wanted)
 
 
+class Digits(Sequential):
+    """What a subclass adds goes along."""
+
+    def __init__(self, units):
+        super().__init__([Dense(units), Dense(10)], (10, 10, 1))
+        self.units = units
+
+
+@pytest.mark.parametrize(
+    "same", [copy.copy, copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))]
+)
+def test_copies_of_a_subclass(same):
+    net = Digits(7)
+    net.loss, net.state = "mean_squared_error", "idle"
+    other = same(net)
+    assert type(other) is Digits
+    assert (other.units, other.loss, other.state) == (7, "mean_squared_error", "idle")
+    assert other.core is not net.core
+    assert np.array_equal(other.core.parameters, net.core.parameters)
+    other.fit(*bars(), verbose=0)
+
+
 def test_save_and_load(tmp_path):
     x, _ = bars(20)
     net = Sequential([Dense(12, "relu"), Dropout(0.5), Dense(10, "softmax")], (10, 10, 1), seed=5)
