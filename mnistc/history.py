@@ -12,7 +12,8 @@ class History(Mapping[str, list[float]]):
 
     The names are ``loss``, ``accuracy``, ``learning_rate`` (of the last step) and ``seconds``,
     and with validation data ``val_loss`` and ``val_accuracy``. Loss and accuracy are means over
-    the epoch as it was trained, with dropout and augmentation.
+    the epoch as it was trained, with dropout and augmentation; the loss is the one that training
+    lowers, with label smoothing and each image's times its weight.
 
     Attributes
     ----------

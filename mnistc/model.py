@@ -332,8 +332,9 @@ class Sequential:
         label_smoothing : float
             Share of each target spread evenly over the classes, in [0, 1).
         ema : float
-            Decay of an average of the weights, kept by the step; validation uses it and the
-            network ends with it. 0 is off.
+            Decay of an average of the weights, kept by the step, at most (1 + step) / (10 + step)
+            so that the first weights are forgotten; validation uses it and the network ends with
+            it. 0 is off.
         shuffle : bool
             Take the images in a new order each epoch.
         seed : int, optional
