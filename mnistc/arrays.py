@@ -172,13 +172,17 @@ def _check_rows(targets: Array, loss: str, name: str) -> None:
             raise ValueError(f"each row of {name} must have a sum of 1, got {worst:g}")
 
 
-def as_sample_weight(value: object, n: int) -> F32 | None:
+def as_sample_weight(value: object, n: int, name: str = "sample_weight") -> F32 | None:
     """Return weights of images as float32 (n,), or None where all are 1.
 
     Parameters
     ----------
     value : array_like or None
         Shape (n,), finite, at least 0.
+    n : int
+        Images.
+    name : str
+        Of the argument, for messages.
 
     Raises
     ------
@@ -189,13 +193,13 @@ def as_sample_weight(value: object, n: int) -> F32 | None:
     try:
         weight = np.array(value, dtype=np.float32)
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"sample_weight must be an array of {n} numbers: {error}") from None
+        raise ValueError(f"{name} must be an array of {n} numbers: {error}") from None
     if weight.shape != (n,):
-        raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}")
+        raise ValueError(f"{name} must have shape ({n},), got {weight.shape}")
     if not np.isfinite(weight).all() or weight.min() < 0:
-        raise ValueError("sample_weight must be finite and at least 0")
+        raise ValueError(f"{name} must be finite and at least 0")
     if not weight.any():
-        raise ValueError("sample_weight must not be 0 everywhere")
+        raise ValueError(f"{name} must not be 0 everywhere")
     return weight
 
 

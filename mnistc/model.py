@@ -430,7 +430,7 @@ class Sequential:
         flat = as_images(data[0], self.input_shape, "validation_data[0]", check_range=check_range)
         targets = as_targets(data[1], len(flat), self.classes, loss, "validation_data[1]")
         given = data[2] if len(data) == 3 else None
-        return flat, targets, as_sample_weight(given, len(flat))
+        return flat, targets, as_sample_weight(given, len(flat), "validation_data[2]")
 
     def _train(
         self, plan: Plan, callbacks: list[Callback], resume: PathLike | None, verbose: int

@@ -6,7 +6,7 @@ moments belong to the training that uses it, not to the description.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from mnistc.layers import check_float
@@ -25,14 +25,16 @@ class Optimizer:
     name: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for field, value in asdict(self).items():
+        for field in (each.name for each in fields(self)):
+            value = getattr(self, field)
             if field == "nesterov":
                 if not isinstance(value, bool):
                     raise TypeError(f"nesterov must be True or False, got {value!r}")
                 continue
             unit = field in ("momentum", "beta_1", "beta_2")
             low = 1e-30 if field == "epsilon" else 0.0
-            number = check_float(field, value, low, 1.0 if unit else _LARGEST, open_high=unit)
+            high = 1.0 if unit or field == "epsilon" else _LARGEST
+            number = check_float(field, value, low, high, open_high=unit)
             object.__setattr__(self, field, number)
 
     def core_options(self) -> dict[str, Any]:
@@ -86,7 +88,7 @@ class Adam(Optimizer):
     beta_1, beta_2 : float
         Decay of the first and second moments, in [0, 1).
     epsilon : float
-        Added to the root of the second moment.
+        Added to the root of the second moment, up to 1.
     weight_decay, clip_norm : float
         As in `SGD`.
     """

@@ -175,6 +175,7 @@ def test_augment_changes_training_only():
         ({"validation_split": 0.5, "validation_data": bars(5)}, ValueError, "validation_split"),
         ({"validation_data": bars(5)[0]}, TypeError, "validation_data must be"),
         ({"validation_data": (np.zeros((2, 3, 3)), [0, 1])}, ValueError, r"validation_data\[0\]"),
+        ({"validation_data": (*bars(5), [0] * 5)}, ValueError, r"validation_data\[2\] must not"),
         ({"sample_weight": np.ones(3)}, ValueError, r"shape \(400,\), got \(3,\)"),
         ({"sample_weight": -np.ones(400)}, ValueError, "at least 0"),
         ({"sample_weight": ["1", "a"]}, ValueError, "sample_weight must be an array of 400"),
@@ -212,6 +213,11 @@ def test_optimizers_refuse(kind):
         kind(clip_norm=float("nan"))
     with pytest.raises(TypeError, match="weight_decay"):
         kind(weight_decay="much")
+    with pytest.raises(TypeError, match=r"learning_rate must be a number, got Cosine\("):
+        kind(Cosine())
+    if kind is not SGD:
+        with pytest.raises(ValueError, match=r"epsilon must be in \[1e-30, 1\.0\], got 2\.0"):
+            kind(epsilon=2.0)
     assert kind(0.5).config()["learning_rate"] == 0.5
 
 
