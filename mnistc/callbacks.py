@@ -191,23 +191,30 @@ class CSVLog(Callback):
         self._names: list[str] = []
 
     def on_train_begin(self, run: Run) -> None:
-        self._names = []
         self._file = self.path.open("w", newline="", encoding="utf-8")
-        for epoch in run.history.epochs:  # of the training that is resumed
-            self._write(epoch)
+        self._begin(self._file, run.history.epochs)  # of the training that is resumed
 
-    def _write(self, logs: Logs) -> None:
-        if self._file is None:
-            return
-        writer = csv.writer(self._file)
-        if not self._names:
-            self._names = list(logs)
-            writer.writerow(self._names)
-        writer.writerow([logs.get(name, "") for name in self._names])
-        self._file.flush()
+    def _begin(self, file: TextIO, epochs: list[Logs]) -> None:
+        """Write the names of all figures, and the lines so far."""
+        self._names = list(dict.fromkeys(name for epoch in epochs for name in epoch))
+        file.seek(0)
+        file.truncate()
+        if self._names:
+            csv.writer(file).writerow(self._names)
+        for epoch in epochs:
+            self._write(file, epoch)
+
+    def _write(self, file: TextIO, logs: Logs) -> None:
+        csv.writer(file).writerow([logs.get(name, "") for name in self._names])
+        file.flush()
 
     def on_epoch_end(self, run: Run, logs: Logs) -> None:
-        self._write(logs)
+        if self._file is None:
+            return
+        if all(name in self._names for name in logs):
+            self._write(self._file, logs)
+        else:  # some figures come late: from validation when resumed, or every tenth epoch
+            self._begin(self._file, [*run.history.epochs[:-1], logs])
 
     def on_train_end(self, run: Run) -> None:
         if self._file is not None:

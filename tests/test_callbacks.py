@@ -372,6 +372,21 @@ def test_csv_log(tmp_path):
     assert len(path.read_text().splitlines()) == 5
 
 
+def test_csv_log_of_figures_that_come_late(tmp_path):
+    class Sometimes(Callback):
+        def on_epoch_end(self, run, logs):
+            if run.epoch == 2:
+                logs["score"] = 0.5
+
+    path = tmp_path / "log.csv"
+    history = train(network(), callbacks=[Sometimes(), CSVLog(path)])
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["score"] for row in rows] == ["", "0.5", "", ""]
+    assert [float(row["loss"]) for row in rows] == history["loss"]
+    assert len(path.read_text().splitlines()) == 5
+
+
 def test_learning_rates_are_logged():
     log = LearningRateLog()
     history = train(network(), callbacks=log)
