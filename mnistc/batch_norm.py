@@ -40,6 +40,8 @@ def update_batch_norm(network: Sequential, x: npt.ArrayLike, n_threads: int = 0)
     >>> network.fit(x, y, epochs=10, augment=Augment(rotation=15, shift=2))
     >>> mnistc.update_batch_norm(network, x)
     """
+    if not isinstance(network, Sequential):
+        raise TypeError(f"network must be a Sequential, got {network!r}")
     images = as_images(x, network.input_shape)
     weights = {name: view.copy() for name, view in network.weights.items()}
     for index, layer in enumerate(network.layers):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,13 +34,20 @@ def ensemble(networks: Sequence[Sequential]) -> Sequential:
     ------
     ValueError
         If the networks differ in layers or input, or have layers that cannot be joined.
+    TypeError
+        For something that is no network.
 
     Examples
     --------
     >>> nets = [recipe.train(train, seed=seed).network for seed in range(4)]
     >>> together = mnistc.ensemble(nets)
     """
+    if not isinstance(networks, Iterable):
+        raise TypeError(f"networks must be a list of Sequential, got {networks!r}")
     networks = list(networks)
+    for network in networks:
+        if not isinstance(network, Sequential):
+            raise TypeError(f"networks must be a list of Sequential, got {network!r} in it")
     if not networks:
         raise ValueError("an ensemble needs at least one network")
     first, count = networks[0], len(networks)

@@ -103,6 +103,11 @@ def test_bad_images_change_nothing(bad):
     assert all((before[name] == array).all() for name, array in net.weights.items())
 
 
+def test_what_is_no_network_is_refused():
+    with pytest.raises(TypeError, match=r"network must be a Sequential, got 'cnn\.json'"):
+        mnistc.update_batch_norm("cnn.json", images())
+
+
 def test_it_undoes_what_augmentation_did_to_the_statistics():
     net, x = network(), images()
     y = np.arange(60) % 4

@@ -85,6 +85,9 @@ def test_what_cannot_be_joined():
         mnistc.ensemble([plain, other])
     with pytest.raises(ValueError, match=r"networks\[1\] has other layers"):
         mnistc.ensemble([plain, Sequential(PLAIN, (14, 15, 1))])
+    for wrong in (plain, ["a.json", "b.json"], [plain, None]):
+        with pytest.raises(TypeError, match="networks must be a list of Sequential, got"):
+            mnistc.ensemble(wrong)
 
 
 @pytest.mark.parametrize(
