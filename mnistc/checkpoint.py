@@ -163,6 +163,10 @@ def _split(state: dict[str, Any], prefix: str, arrays: Arrays) -> dict[str, Any]
     rest = {}
     for name, value in state.items():
         if isinstance(value, np.ndarray):
+            if value.dtype.hasobject:  # it could never be read again, nor the rest of the file
+                raise TypeError(
+                    f"state_dict must hold arrays of numbers or strings, got {value.dtype} {name!r}"
+                )
             arrays[f"{prefix}.{name}"] = value
         else:
             rest[name] = value.item() if isinstance(value, np.generic) else value

@@ -235,6 +235,12 @@ def test_arrays_of_callbacks_come_back_as_they_were(tmp_path, array):
     found.array[...] = found.array  # callbacks may write on
 
 
+def test_arrays_that_no_checkpoint_can_hold_are_refused_at_once(tmp_path):
+    callbacks = [Keeper(np.array([None])), Checkpoint(tmp_path / "run.npz")]
+    with pytest.raises(TypeError, match=r"state_dict must hold arrays .*, got object 'array'"):
+        train(network(), callbacks=callbacks)
+
+
 def test_files_that_are_no_checkpoint(tmp_path):
     path = tmp_path / "run.npz"
     train(network(), callbacks=Checkpoint(path))
