@@ -364,8 +364,8 @@ class Sequential:
         ------
         ValueError
             For arguments of a wrong shape or value, for a last layer that no loss fits, and if
-            the loss becomes infinite or NaN (the network then has the weights of the last good
-            epoch).
+            the loss or the running statistics become infinite or NaN (the network then has the
+            weights of the last good epoch).
         TypeError
             For arguments of a wrong type.
         FileNotFoundError

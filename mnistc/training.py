@@ -216,7 +216,8 @@ def train(run: Run, progress: Progress) -> None:
     KeyboardInterrupt
         On Ctrl-C, when the callbacks have been told; the network has its latest weights.
     ValueError
-        When the loss is no longer finite; the network has the weights of the last good epoch.
+        When the loss or the running statistics are no longer finite; the network has the weights
+        of the last good epoch.
     """
     model = run.model
     with Interrupt() as interrupt, progress, ExitStack() as ends:
@@ -256,6 +257,12 @@ def _train_epoch(run: Run, progress: Progress, interrupt: Interrupt) -> None:
         interrupt.check()
     if not np.isfinite(run.model.core.parameters).all():  # a rectifier may hide it from the loss
         _diverged(run, good)
+    if not np.isfinite(run.model.core.state).all():  # a channel that varies too much is constant
+        _forget(run, good)
+        raise ValueError(
+            f"running statistics are not finite in epoch {run.epoch + 1}: a BatchNorm gets values "
+            "too large for float32"
+        )
     logs = {
         "epoch": run.epoch + 1,
         "loss": run.loss_sum / len(plan.x),
@@ -277,10 +284,14 @@ def _train_epoch(run: Run, progress: Progress, interrupt: Interrupt) -> None:
     interrupt.check()
 
 
-def _diverged(run: Run, good: Snapshot) -> NoReturn:
+def _forget(run: Run, good: Snapshot) -> None:
     """Leave the network with the weights of the last good epoch."""
     run.restore(good)
     run.forget_averages()
+
+
+def _diverged(run: Run, good: Snapshot) -> NoReturn:
+    _forget(run, good)
     raise ValueError(
         f"the loss is not finite in epoch {run.epoch + 1}: learning_rate "
         f"{run.plan.optimizer.learning_rate:g} may be too high"

@@ -387,6 +387,18 @@ def test_weights_are_finite_after_a_training_that_diverged():
     assert np.array_equal(net.weights["dense.weight"], before)
 
 
+def test_statistics_are_finite_after_a_training_on_values_too_large():
+    x, y = bars()
+    net = Sequential([BatchNorm(), Dense(10, "softmax")], (10, 10, 1))
+    data = x / np.float32(255)
+    data[3, 4, 5] = 1e25  # its square is infinite, the loss is not: a network that no file can hold
+    before = {name: array.copy() for name, array in net.weights.items()}
+    with pytest.raises(ValueError, match="running statistics are not finite in epoch 1"):
+        net.fit(data, y, epochs=2, check_range=False, verbose=0)
+    for name, array in net.weights.items():
+        assert np.array_equal(array, before[name]), name
+
+
 def test_features_of_any_range_can_be_validated():
     x, y = bars()
     net = network()
