@@ -37,7 +37,9 @@ static int check_dense(mc_op *op) {
     op->n_weights = op->in_size * (size_t)l->units;
     op->n_biases = (size_t)l->units;
     op->wide = op->n_weights >= MC_WIDE_WEIGHTS;
-    return matrix_fits(op);
+    /* A block of rows is one table of positions, of its values and of its gradients. */
+    const size_t most = INT32_MAX / MC_DENSE_ROWS;
+    return matrix_fits(op) && op->in_size <= most && op->n_biases <= most;
 }
 
 static int check_conv(mc_op *op) {

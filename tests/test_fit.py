@@ -539,6 +539,7 @@ def test_what_an_activation_made_is_no_logits(activation, between):
     net = Sequential([Conv2D(10, 3, activation=activation), *between, Flatten()], (10, 10, 1))
     with pytest.raises(ValueError, match="_cross_entropy' does not fit the last layers"):
         net.fit(x, y, verbose=0)
+    net.fit(x, y, loss="mean_squared_error", verbose=0)
 
 
 def test_a_missing_checkpoint_loses_nothing(tmp_path):

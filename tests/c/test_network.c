@@ -44,6 +44,10 @@ static void test_refused_layers(void) {
     refuse("an image that overflows", (mc_shape){huge, huge, huge}, dense, -1);
     refuse("weights that overflow", (mc_shape){1, 1, 100000000},
            (mc_layer){.type = MC_DENSE, .units = 100000000}, 0);
+    refuse("rows whose positions overflow", (mc_shape){1, 1, 50000000},
+           (mc_layer){.type = MC_DENSE, .units = 1}, 0);
+    refuse("gradients whose positions overflow", (mc_shape){1, 1, 1},
+           (mc_layer){.type = MC_DENSE, .units = 50000000}, 0);
     refuse("an even kernel", DIGIT,
            (mc_layer){.type = MC_CONV2D, .units = 1, .kernel_height = 2, .kernel_width = 3}, 0);
     refuse("a kernel beyond its image", (mc_shape){4, 9, 1},
