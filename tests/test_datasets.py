@@ -91,6 +91,15 @@ def test_files_named_with_a_dot(tmp_path, small_mnist):
     assert "train-images-idx3-ubyte" in datasets.load("mnist", tmp_path)[0].sha256
 
 
+def test_folders_named_like_the_files(tmp_path, small_mnist):
+    """As in Kaggle's archive: train-images.idx3-ubyte beside a folder train-images-idx3-ubyte."""
+    for path in list(write_folder(tmp_path, packed=False).iterdir()):
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+        path.mkdir()
+    np.testing.assert_array_equal(datasets.load("mnist", tmp_path)[0].images, IMAGES)
+    np.testing.assert_array_equal(datasets.load(tmp_path)[0].images, IMAGES)
+
+
 def test_data_dir_is_from_the_environment(tmp_path, small_mnist, monkeypatch):
     monkeypatch.setenv("MNISTC_DATA", str(write_folder(tmp_path)))
     assert len(datasets.load("mnist", download=False)[0]) == 12
@@ -151,6 +160,14 @@ def test_folder(tmp_path):
     np.testing.assert_array_equal(test.labels, LABELS)
     with pytest.raises(FileNotFoundError, match="no IDX file"):
         datasets.load((tmp_path / "empty").mkdir() or tmp_path / "empty")
+
+
+def test_folder_with_hidden_files(tmp_path):
+    """macOS leaves ._train-images-idx3-ubyte on foreign disks, a stopped download its own."""
+    for path in list(write_folder(tmp_path).iterdir()):
+        path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
+        path.with_name(f".{path.name}.0123.tmp").write_bytes(b"half")
+    np.testing.assert_array_equal(datasets.load(tmp_path)[0].images, IMAGES)
 
 
 def test_idx_file_without_a_test_part(tmp_path):

@@ -36,7 +36,8 @@ def _existing(folder: Path, file: str) -> Path | None:
     """The file as published or unpacked; some unpack ``-idx`` to ``.idx``."""
     plain = file.removesuffix(".gz")
     names = (file, plain, file.replace("-idx", ".idx"), plain.replace("-idx", ".idx"))
-    return next((folder / name for name in names if (folder / name).exists()), None)
+    # Kaggle's archive has folders of these names beside its files.
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def load(name: str, paths: list[Path]) -> tuple[Dataset, Dataset]:

@@ -53,7 +53,14 @@ def _datasets(
 
 
 def _read_folder(folder: Path) -> tuple[Pair, Pair | None]:
-    images = sorted(p for p in folder.iterdir() if "images" in p.name and "idx3" in p.name)
+    images = sorted(
+        path
+        for path in folder.iterdir()
+        if "images" in path.name
+        and "idx3" in path.name
+        and not path.name.startswith(".")  # such as ._train-images-idx3-ubyte, made by macOS
+        and path.is_file()
+    )
     train = [p for p in images if "train" in p.name]
     chosen = (train or images)[:1]
     if not chosen:
