@@ -98,8 +98,21 @@ def test_reader_by_its_own_name(tmp_path):
 
 def test_path_may_be_the_json_itself(tmp_path):
     export(small_mlp(), "tfjs", tmp_path / "deep" / "net.json")
-    assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == [SHARD, "net.json"]
+    assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["net.bin", "net.json"]
     load_any(tmp_path / "deep" / "net.json")
+
+
+TWO_NAMES = [("a", "b"), ("model", "a_b"), ("a b", "a_b"), ("zwölf", "zwolf")]
+
+
+@pytest.mark.parametrize("names", TWO_NAMES)
+def test_models_in_one_folder_keep_their_weights(tmp_path, names):
+    made = [small_mlp(seed=1), small_mlp(seed=2)]
+    for name, model in zip(names, made, strict=True):
+        export(model, "tfjs", tmp_path / f"{name}.json")
+    for name, model in zip(names, made, strict=True):
+        read = load_any(tmp_path / f"{name}.json")
+        assert all(np.array_equal(read.weights[key], model.weights[key]) for key in read.weights)
 
 
 def node_modules():

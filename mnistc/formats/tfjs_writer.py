@@ -52,12 +52,22 @@ def write_tfjs(path: PathLike, model: ModelFile, quantize: str | None = None) ->
         "generatedBy": f"mnistc {__version__}",
         "convertedBy": None,
         "modelTopology": topology,
-        "weightsManifest": [{"paths": [SHARD], "weights": manifest}],
+        "weightsManifest": [{"paths": [_shard(target)], "weights": manifest}],
     }
     text = json.dumps(document, separators=(",", ":"), allow_nan=False)
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(target.parent / SHARD, data)
+    write_atomic(target.parent / _shard(target), data)
     write_atomic(target, text.encode())
+
+
+def _shard(target: Path) -> str:
+    """Name of the shard of ``model.json``, and of other files one of their own: another model in
+    the same folder keeps its weights.
+    """
+    if target.name == "model.json":
+        return SHARD
+    # What every server and reader takes for a name.
+    return re.sub(r"[^A-Za-z0-9.-]", lambda found: f"_{ord(found[0]):x}", target.stem) + ".bin"
 
 
 def _document(model: ModelFile, quantize: str | None) -> tuple[Config, list[Config], bytes]:
