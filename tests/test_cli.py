@@ -174,6 +174,30 @@ def test_ctrl_c_saves(digits, tmp_path):
     assert mnistc.load(out).n_parameters > 0
 
 
+def interrupted(*_arguments, **_options):
+    raise KeyboardInterrupt
+
+
+def saved_under_fire(network, *arguments, save=Sequential.save, **options):
+    """`Sequential.save` while Ctrl-C is pressed."""
+    signal.raise_signal(signal.SIGINT)
+    save(network, *arguments, **options)
+
+
+@pytest.mark.parametrize("step", ["fit", "evaluate", "nothing"])
+def test_more_ctrl_c_loses_nothing(digits, tmp_path, monkeypatch, step):
+    """Pressed twice, or while the trained network is measured or saved."""
+    out = tmp_path / "net.json"
+    monkeypatch.setattr(Sequential, step, interrupted, raising=False)
+    monkeypatch.setattr(Sequential, "save", saved_under_fire)
+    handler = signal.getsignal(signal.SIGINT)
+    values = run_json("train", "--dataset", digits, "--epochs", 1, "--out", out,
+                      code=0 if step == "nothing" else 1)  # fmt: skip
+    assert values["model"] == str(out)
+    assert mnistc.load(out).n_parameters > 0
+    assert signal.getsignal(signal.SIGINT) == handler
+
+
 def test_evaluate_in_words(digits, model, tmp_path):
     out, _ = run("evaluate", model, "--dataset", digits)
     assert "right on 100 test images of" in out

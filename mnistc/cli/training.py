@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,13 +70,15 @@ def run_training(arguments: TrainArguments) -> None:
             data_dir=arguments.data_dir,
             precision=arguments.precision,
         )
+        scores = network.evaluate(test.images, test.labels, n_threads=arguments.threads)
     except KeyboardInterrupt:
-        network.save(arguments.out)
-        text = f"interrupted; the network as it was is in {arguments.out}"
-        raise fail(text, arguments.as_json, model=str(arguments.out)) from None
-    scores = network.evaluate(test.images, test.labels, n_threads=arguments.threads)
+        with _undisturbed():
+            network.save(arguments.out)
+            text = f"interrupted; the network as it was is in {arguments.out}"
+            raise fail(text, arguments.as_json, model=str(arguments.out)) from None
     done = len(result.history.epochs)
-    _save(network, arguments, train, scores, done)
+    with _undisturbed():
+        _save(network, arguments, train, scores, done)
     values = {
         **_facts(network, train, arguments.threads),
         **scores,
@@ -101,6 +107,19 @@ def _check_writable(path: Path) -> None:
         raise FileNotFoundError(2, "no such folder", str(path.parent))
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise PermissionError(13, "cannot write", str(path))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no further Ctrl-C, of someone who presses it twice, lose what is being saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # it never arrives here
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _facts(network: Sequential, data: Dataset, threads: int) -> dict[str, Any]:
