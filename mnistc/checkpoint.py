@@ -204,7 +204,7 @@ def _read_npz(path: Path) -> Arrays:
                     arrays[info.filename.removesuffix(".npy")] = array
     except FormatError:
         raise
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, RuntimeError) as error:
         if isinstance(error, (FileNotFoundError, IsADirectoryError, PermissionError)):
             raise
         raise FormatError(f"{path} is not a whole checkpoint: {error}") from None

@@ -352,6 +352,11 @@ def test_a_checkpoint_that_is_refused_late_changes_nothing(tmp_path):
         np.savez(path, **{**arrays, "json": text})
         with pytest.raises(FormatError, match="not a whole checkpoint"):
             train(net, resume=path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # says that it is encrypted
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="not a whole checkpoint"):
+        train(net, resume=path)
     np.savez(path, **{name: array for name, array in arrays.items() if name != "trainer.v"})
     with pytest.raises(FormatError, match="not a whole checkpoint"):
         train(net, resume=path)
