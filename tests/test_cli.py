@@ -321,6 +321,7 @@ def test_failures_are_1(model, digits, tmp_path, monkeypatch):
         (("predict", model, tmp_path / "not-an-image.png"), "not-an-image.png"),
         (("train", "--out", tmp_path), "folder"),
         (("train", "--out", tmp_path / "no" / "net.json"), "no such folder"),
+        (("train", "--checkpoint", tmp_path / "no" / "run.npz"), "no such folder"),
         (("train", "--dataset", digits, "--resume", tmp_path / "none.npz"), "none.npz"),
         (("export", model, "--format", "onnx", "--quantize", "int8", "-o", "x"), "quantised"),
     ):

@@ -49,7 +49,8 @@ def run_training(arguments: TrainArguments) -> None:
     """Load the data, train, measure, save and tell."""
     from mnistc import datasets
 
-    _check_writable(arguments.out)
+    _check_writable("--out", arguments.out)
+    _check_writable("--checkpoint", arguments.checkpoint)
     train, test = datasets.load(arguments.dataset, arguments.data_dir)
     if train.notice:
         note(f"NOTE: {train.notice}")
@@ -99,10 +100,12 @@ def run_training(arguments: TrainArguments) -> None:
         _tell(values, len(test))
 
 
-def _check_writable(path: Path) -> None:
-    """Fail before the training rather than after it."""
+def _check_writable(option: str, path: Path | None) -> None:
+    """Fail before the training rather than after it, or after its first epoch."""
+    if path is None:
+        return
     if path.is_dir():
-        raise IsADirectoryError(21, "--out must be a file, this is a folder", str(path))
+        raise IsADirectoryError(21, f"{option} must be a file, this is a folder", str(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(path.parent))
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
