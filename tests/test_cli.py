@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -241,6 +242,18 @@ def test_widget(model, tmp_path):
     assert (tmp_path / "site" / "mnistc.js").exists()
     assert (tmp_path / "site" / "index.html").exists()
     assert values["out"] == str(tmp_path / "site")
+
+
+def test_widget_serves(model, tmp_path, monkeypatch):
+    site = pytest.importorskip("mnistc.widget.site")
+    monkeypatch.setattr(site.ThreadingHTTPServer, "serve_forever", interrupted)
+    command = ("widget", model, "-o", tmp_path / "site", "--serve", "--port")
+    out, err = run(*command, 0)
+    assert "wrote" in out
+    assert int(err.removeprefix("http://localhost:").split("/")[0]) > 0
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        values = run_json(*command, other.getsockname()[1], code=1)  # one object, not two
+    assert "in use" in values["error"]
 
 
 def test_info():

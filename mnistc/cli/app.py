@@ -184,7 +184,7 @@ def widget(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("widget"),
     serve: Annotated[bool, typer.Option("--serve", help="Show it at a local address.")] = False,
-    port: Annotated[int, typer.Option(help="Of --serve.", min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(help="Of --serve; 0: a free one.", min=0, max=65535)] = 8000,
     as_json: Json = False,
 ) -> None:
     """Write the web widget with a model in it: one script tag for any page."""
@@ -192,13 +192,21 @@ def widget(
         from mnistc import widget as site
 
         files = site.write_site(out, models=None if model is None else [model])
-        if as_json:
-            emit({"out": str(out), "files": [str(file) for file in files or []], "model": model})
-        else:
-            say(f"wrote {out}: open {out / 'index.html'} or copy the files to your site")
-        if serve:
+
+        def tell() -> None:
+            if as_json:
+                emit({"out": str(out), "files": list(map(str, files)), "model": model})
+            else:
+                say(f"wrote {out}: open {out / 'index.html'} or copy the files to your site")
+
+        def ready(port: int) -> None:  # only now nothing can fail any more
+            tell()
             note(f"http://localhost:{port}/ (Ctrl-C ends)")
-            site.serve(out, port)
+
+        if serve:
+            site.serve(out, port, ready)
+        else:
+            tell()
 
 
 @app.command()

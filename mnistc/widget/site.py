@@ -10,7 +10,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -111,11 +111,28 @@ def write_site(
     return [*written, *(folder / name for name in texts)]
 
 
-def serve(directory: PathLike, port: int = 8000) -> None:
-    """Serve a folder at http://localhost:port/ until interrupted; nobody else can reach it."""
+def serve(
+    directory: PathLike, port: int = 8000, ready: Callable[[int], None] = lambda port: None
+) -> None:
+    """Serve a folder at http://localhost:port/ until interrupted; nobody else can reach it.
+
+    Parameters
+    ----------
+    directory : path
+    port : int
+        0 takes one that is free.
+    ready : callable
+        Called with the port as soon as it is taken.
+
+    Raises
+    ------
+    OSError
+        If the port is in use.
+    """
     handler = functools.partial(_Handler, directory=str(directory))
     with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         try:
+            ready(server.server_port)
             server.serve_forever()
         except KeyboardInterrupt:
             return
