@@ -158,6 +158,7 @@ def test_real_library_knows_every_layer(tmp_path):
         Activation("sigmoid"),
         BatchNorm(epsilon=0.1),
         GlobalAveragePool2D(),
+        Flatten(),
         Dense(4, "relu"),
         BatchNorm(activation="sigmoid"),
         Dense(3, "softmax"),
@@ -166,6 +167,15 @@ def test_real_library_knows_every_layer(tmp_path):
     x = images(model, 20)
     got = predict_in_node(model, x, tmp_path)
     np.testing.assert_allclose(got, reference.predict(model, x), atol=1e-5)
+
+
+def test_a_vector_is_not_flattened(tmp_path):
+    """As the real library would refuse it."""
+    model = random_model([Flatten(), Flatten(), Dense(3, "softmax"), Flatten()], (4, 5, 1))
+    kinds = [layer["class_name"] for layer in layers_of(written(model, tmp_path))]
+    assert kinds == ["InputLayer", "Flatten", "Dense"]
+    x = images(model)
+    assert np.array_equal(reference.predict(load_any(tmp_path), x), reference.predict(model, x))
 
 
 @needs_data

@@ -79,6 +79,8 @@ def _document(model: ModelFile, quantize: str | None) -> tuple[Config, list[Conf
     for layer in model.layers:
         if flat and isinstance(layer, (Conv2D, DepthwiseConv2D, MaxPool2D, GlobalAveragePool2D)):
             raise ValueError(f"tfjs cannot hold {layer.type} after a layer that gives a vector")
+        if flat and isinstance(layer, Flatten):
+            continue  # does nothing, and TensorFlow.js refuses to flatten a vector
         if isinstance(layer, Dense) and not flat:  # ours flattens by itself
             layers.append(_entry("Flatten", f"{layer_name(layer)}_input"))
         flat = flat or isinstance(layer, (Dense, Flatten, GlobalAveragePool2D))
