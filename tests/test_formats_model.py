@@ -153,6 +153,25 @@ def test_newer_minor_version_with_unknown_keys():
     assert parse_model(json.dumps(document).encode()).name == "model"
 
 
+@pytest.mark.parametrize("make", [small_mlp, small_cnn, pooled_cnn])
+def test_whole_numbers_may_have_a_point(make):
+    """JSON Schema's integers are so many, and its readers too: 3.0 is 3."""
+
+    def pointed(value):
+        if isinstance(value, dict):
+            return {key: pointed(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [pointed(item) for item in value]
+        return float(value) if type(value) is int else value
+
+    data = format_model(make(), "int8", "decimal")
+    document = pointed(json.loads(data))
+    jsonschema.validate(document, json.loads(SCHEMA.read_text()))
+    read, wanted = parse_model(json.dumps(document).encode()), parse_model(data)
+    assert read.layers == wanted.layers and read.input_shape == wanted.input_shape
+    assert all(np.array_equal(read.weights[key], wanted.weights[key]) for key in wanted.weights)
+
+
 def test_names_of_tensors_are_free():
     document = json.loads(format_model(small_mlp()))
     document["tensors"]["W"] = document["tensors"].pop("dense.weight")

@@ -83,7 +83,7 @@ def model_from_document(
     try:
         _check_schema(document, source)
         layers, owners = _read_layers(document["layers"])
-        input_shape, _ = check_network(layers, document["input"]["shape"])
+        input_shape, _ = check_network(layers, _whole(document["input"]["shape"]))
         if arrays is None:
             arrays = _read_tensors(document["tensors"], layers, owners, input_shape)
         metadata = {key: document[key] for key in METADATA if key in document}
@@ -160,12 +160,19 @@ def _read_layers(entries: list[dict[str, Any]]) -> tuple[list[Layer], list[dict[
             raise FormatError(f"layers[{index}]: dropout has no place in a file")
         probe = layer_roles(entry["type"])
         try:
-            values = {key: value for key, value in entry.items() if key not in probe}
+            values = {key: _whole(value) for key, value in entry.items() if key not in probe}
             layers.append(layer_from_config(values))
         except (ValueError, TypeError) as error:
             raise FormatError(f"layers[{index}]: {error}") from None
         owners.append({role: entry[role] for role in probe})
     return named_layers(layers), owners
+
+
+def _whole(value: Any) -> Any:
+    """`value` with whole numbers as integers: 3.0 is one to the schema, and some writers' way."""
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def layer_roles(kind: str) -> tuple[str, ...]:
