@@ -109,6 +109,13 @@ def test_the_same_seed_trains_the_same(digits, tmp_path):
     assert one.tobytes() == two.tobytes()
 
 
+def test_the_largest_seed(digits, tmp_path):
+    seed, out = (1 << 63) - 1, tmp_path / "net.json"
+    values = run_json("train", "--dataset", digits, "--epochs", 1, "--seed", seed, "--out", out)
+    assert values["seed"] == seed
+    assert int(mnistc.load(out).metadata["training"]["seed"]) == seed
+
+
 def test_train_tells_how_to_go_on(digits, tmp_path):
     out, err = run("train", "--dataset", digits, "--epochs", 1, "--out", tmp_path / "net.json")
     for command in ("evaluate", "predict", "widget"):

@@ -148,7 +148,7 @@ def _save(
         "dataset_sha256": dict(data.sha256),
         "recipe": arguments.recipe.name,
         "epochs": epochs,
-        "seed": arguments.seed,
+        "seed": arguments.seed if arguments.seed <= 2**53 else str(arguments.seed),  # as JSON can
     }
     metrics = {"test_accuracy": scores["accuracy"], "test_loss": scores["loss"]}
     network.save(arguments.out, training=training, metrics=metrics)
