@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -361,6 +362,25 @@ def test_kernels_that_are_not_there(model, monkeypatch):
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1].startswith("error: kernel table 'mmx' is not available")
         assert bool(done.stdout) == ("--json" in arguments)
+
+
+def test_json_has_no_nan(digits, model, monkeypatch):
+    scores = {"loss": float("nan"), "accuracy": float("-inf")}
+    monkeypatch.setattr(Sequential, "evaluate", lambda *_arguments, **_options: scores)
+    out, _ = run("evaluate", model, "--dataset", digits, "--json")
+    assert "NaN" not in out and "Infinity" not in out
+    values = json.loads(out)
+    assert values["loss"] is None and values["accuracy"] is None and values["images"] == 100
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["--help"]])
+def test_a_full_disk(arguments):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "mnistc", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
 
 
 def test_a_reader_that_leaves(model):

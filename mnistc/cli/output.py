@@ -25,8 +25,10 @@ def note(text: str) -> None:
 
 
 def emit(values: dict[str, Any]) -> None:
-    """Write the one JSON object of ``--json``."""
-    print(json.dumps(values, default=str), flush=True)
+    """Write the one JSON object of ``--json``; JSON has no NaN: what is not finite is null."""
+    text = json.dumps(values, default=str)
+    values = json.loads(text, parse_constant=lambda name: None)
+    print(json.dumps(values), flush=True)
 
 
 def reason(error: BaseException) -> str:
