@@ -129,6 +129,21 @@ def test_the_demo_page(folder):
     assert not re.search(r"https?://", page)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "wanted"),
+    [
+        ("mnist", "98.76% on the MNIST test set"),
+        ("synthetic", "98.76% on the test part of synthetic"),
+        ("/home/me/<b>.npz", "98.76% on the test part of &lt;b&gt;.npz"),
+    ],
+)
+def test_the_demo_page_says_what_was_measured_on(tmp_path, dataset, wanted):
+    model = random_model()
+    model.training, model.metrics = {"dataset": dataset}, {"test_accuracy": 0.9876}
+    widget.write_site(tmp_path, [model])
+    assert f", {wanted}</p>" in (tmp_path / "index.html").read_text("utf-8")
+
+
 def test_names_and_labels_cannot_break_out(tmp_path):
     evil = "</script><script>alert(1)</script>'\\\u2028"
     labels = [evil.replace("\u2028", "") + str(i) for i in range(10)]

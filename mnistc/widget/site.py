@@ -285,7 +285,9 @@ def _column(each: _Embedded) -> str:
     facts = [f"{each.model.n_parameters:,} parameters"]
     accuracy = each.model.metrics.get("test_accuracy")
     if isinstance(accuracy, (int, float)):
-        facts.append(f"{accuracy:.2%} on the MNIST test set")
+        dataset = Path(str(each.model.training.get("dataset", "its data"))).name
+        of = "the MNIST test set" if dataset == "mnist" else f"the test part of {dataset}"
+        facts.append(f"{accuracy:.2%} on {of}")
     kind = "Convolutional network" if each.is_convolutional else "Fully connected network"
     return (
         f"<section>\n<h2>{kind}</h2>\n<p>{html.escape(', '.join(facts))}</p>\n"
