@@ -5,7 +5,9 @@ import hashlib
 import io
 import os
 import struct
+import threading
 import zipfile
+from http.client import BadStatusLine, IncompleteRead, LineTooLong
 
 import numpy as np
 import pytest
@@ -253,6 +255,8 @@ def server(monkeypatch):
     def urlopen(request, timeout):
         for end, data in answers.items():
             if request.full_url.endswith(end):
+                if isinstance(data, Exception):
+                    raise data
                 return Response(*data) if isinstance(data, tuple) else Response(data)
         raise ConnectionRefusedError("refused")
 
@@ -303,6 +307,31 @@ def test_second_mirror_and_md5(server):
     server["two/a"] = b"abd"
     with pytest.raises(ConnectionError, match=r"two: md5 is .*, not the published one"):
         sources.fetch_file(source, "a")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [BadStatusLine("SSH-2.0"), IncompleteRead(b"ab"), LineTooLong("header"), (b"abc", "many")],
+    ids=["no-http", "broken-off", "endless", "no-length"],
+)
+def test_a_mirror_that_speaks_no_http(server, answer):
+    source = sources.Source(("http://one/", "http://two/"), {"a": 9})
+    server["one/a"], server["two/a"] = answer, b"abc"
+    assert sources.fetch_file(source, "a") == b"abc"
+    server["two/a"] = answer
+    with pytest.raises(ConnectionError, match=r"cannot download a \(one: .*; two: "):
+        sources.fetch_file(source, "a")
+
+
+def test_a_network_that_speaks_no_http_is_none(server, monkeypatch):
+    server["train-images-idx3-ubyte.gz"] = BadStatusLine("SSH-2.0")
+    began = []
+    wait_for = threading.Condition.wait_for
+    monkeypatch.setattr(
+        threading.Condition, "wait_for", lambda *arguments: began.append(wait_for(*arguments))
+    )
+    assert not sources.is_online("mnist", timeout=60)
+    assert began == [True]  # told, not waited for in vain
 
 
 def test_offline(tmp_path, server, monkeypatch):

@@ -119,6 +119,7 @@ def fetch_missing(name: str, folder: Path) -> None:
 
 def fetch_file(source: Source, file: str) -> bytes:
     """One file from the first mirror that has it whole and unaltered."""
+    from http.client import HTTPException
     from urllib.parse import urlsplit
 
     problems = []
@@ -127,7 +128,8 @@ def fetch_file(source: Source, file: str) -> bytes:
             data = _get(mirror + file, source.max_bytes[file])
             _check(data, source, file)
             return data
-        except (OSError, FormatError) as error:
+        # What speaks no HTTP, such as a page that wants a login, or breaks off: no OSErrors.
+        except (OSError, ValueError, HTTPException) as error:
             problems.append(f"{urlsplit(mirror).hostname}: {error}")
     raise ConnectionError(f"cannot download {file} ({'; '.join(problems)})")
 
@@ -135,6 +137,7 @@ def fetch_file(source: Source, file: str) -> bytes:
 def is_online(name: str, timeout: float = PROBE_TIMEOUT) -> bool:
     """Whether any mirror of a dataset answers within `timeout` seconds, name look-up included."""
     import urllib.request
+    from http.client import HTTPException
 
     source = SOURCES[name]
     file = next(iter(source.max_bytes))
@@ -147,7 +150,7 @@ def is_online(name: str, timeout: float = PROBE_TIMEOUT) -> bool:
             request = urllib.request.Request(url, method="HEAD")
             with urllib.request.urlopen(request, timeout=timeout):
                 answered = True
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             answered = False
         with decided:
             pending -= 1
