@@ -230,6 +230,19 @@ def test_csv(tmp_path):
     assert len(test) == 4 and len(train.class_names) == 10
 
 
+@pytest.mark.parametrize("heading", [True, False])
+def test_csv_of_a_contest_whose_test_part_has_no_labels(tmp_path, heading):
+    """As Kaggle's Digit Recognizer: train.csv beside a test.csv of pixels alone."""
+    names = [f"pixel{i}" for i in range(784)]
+    head, bare = ",".join(["label", *names]) + "\n", ",".join(names) + "\n"
+    rows = "\n".join(",".join(map(str, image.ravel())) for image in IMAGES[:4])
+    (tmp_path / "train.csv").write_text(head * heading + csv_text())
+    (tmp_path / "test.csv").write_text(bare * heading + rows)
+    train, test = datasets.load(tmp_path / "train.csv")
+    assert (len(train), len(test)) == (10, 2)
+    np.testing.assert_array_equal(test.images, IMAGES[5::6])
+
+
 def test_csv_with_blanks_and_decimals(tmp_path):
     text = "\ufefflabel,a,b,c,d\n" + '1, 0.0,"255",3,+4\n0,1,2,3,4\n'
     (tmp_path / "a.csv").write_text(text, "utf-8")

@@ -46,8 +46,8 @@ def load(
         test on), ``"synthetic"`` (built in), or ``"auto"``: MNIST if it is at hand or can be
         downloaded, else the synthetic set. Or a path: a folder of IDX files, an IDX file
         ``*images*`` with its ``*labels*`` beside it, an .npz, or a CSV with the label first.
-        A training file named ``*train*`` brings its ``*t10k*`` or ``*test*``; without one, every
-        sixth image is kept for testing.
+        A training file named ``*train*`` brings its ``*t10k*`` or ``*test*``; without one, or
+        where it is a CSV without labels, every sixth image is kept for testing.
     data_dir : path, optional
         Folder of the datasets; else the environment variable ``MNISTC_DATA``, else the user's
         cache.

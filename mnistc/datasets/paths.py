@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mnistc.datasets.dataset import Dataset, held_out
 from mnistc.datasets.idx import read_idx
-from mnistc.datasets.tables import read_csv, read_npz
+from mnistc.datasets.tables import has_labels, read_csv, read_npz
 from mnistc.errors import FormatError
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -30,7 +30,7 @@ def load(path: Path, class_names: Sequence[str] | None = None) -> tuple[Dataset,
         train, test = read_npz(path)
     elif ".csv" in suffixes or ".txt" in suffixes:
         train, test = read_csv(path), None
-        if (other := _test_twin(path)) is not None:
+        if (other := _test_twin(path)) is not None and has_labels(other, train[0][0].size):
             test = read_csv(other)
     else:
         train, test = _read_images_and_labels(path), None

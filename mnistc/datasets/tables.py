@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
-__all__ = ["read_csv", "read_npz"]
+__all__ = ["has_labels", "read_csv", "read_npz"]
 
 
 def read_csv(path: str | Path) -> Pair:
@@ -62,6 +62,11 @@ def read_csv(path: str | Path) -> Pair:
         raise FormatError(f"{path}: {width} cells a row, wanted a label and a square, such as 785")
     table = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), width)
     return np.ascontiguousarray(table[:, 1:]).reshape(-1, side, side), table[:, 0].copy()
+
+
+def has_labels(path: str | Path, pixels: int) -> bool:
+    """Whether rows have more than their `pixels`: the test file of a contest has no labels."""
+    return files.read(path).split(b"\n", 1)[0].count(b",") + 1 != pixels
 
 
 def _is_heading(cells: list[bytes]) -> bool:
