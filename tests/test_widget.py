@@ -4,6 +4,7 @@ What needs Node or a browser is skipped, with the reason, where there is none.
 """
 
 import base64
+import errno
 import gzip
 import hashlib
 import html
@@ -142,6 +143,22 @@ def test_the_demo_page_says_what_was_measured_on(tmp_path, dataset, wanted):
     model.training, model.metrics = {"dataset": dataset}, {"test_accuracy": 0.9876}
     widget.write_site(tmp_path, [model])
     assert f", {wanted}</p>" in (tmp_path / "index.html").read_text("utf-8")
+
+
+def test_a_full_disk_leaves_the_old_site(tmp_path, monkeypatch):
+    def full(_file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = {path: path.read_bytes() for path in widget.write_site(tmp_path, ["cnn"])}
+    monkeypatch.setattr(formats.files, "_flush", full)
+    with pytest.raises(OSError, match="No space left"):
+        widget.write_site(tmp_path, ["mlp"])
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_widgets_own_files_are_no_site():
+    with pytest.raises(ValueError, match="holds the widget's own files"):
+        widget.write_site(site.DIST, ["cnn"])
 
 
 def test_names_and_labels_cannot_break_out(tmp_path):

@@ -9,7 +9,6 @@ import html
 import json
 import math
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +17,7 @@ from typing import Any
 
 from mnistc.errors import FormatError
 from mnistc.formats import _shipped_paths, load_any, read_model, shipped_names
-from mnistc.formats.files import PathLike
+from mnistc.formats.files import PathLike, write_atomic
 from mnistc.formats.model_file import ModelFile
 from mnistc.formats.writer import format_model
 from mnistc.summary import summarize
@@ -82,7 +81,8 @@ def write_site(
     FileNotFoundError
         If a model does not exist.
     ValueError
-        If a model does not read drawings of 28 x 28 pixels (``FormatError``: is no model at all).
+        If a model does not read drawings of 28 x 28 pixels (``FormatError``: is no model at all),
+        or the directory is the one that the package itself takes the widget from.
     """
     if models is None:
         models = [name for name in DEFAULT_MODELS if name in shipped_names()]
@@ -91,6 +91,8 @@ def write_site(
     embedded = _embed(models)
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
+    if folder.samefile(DIST):
+        raise ValueError(f"directory: {folder} holds the widget's own files, wanted another one")
     code = (DIST / _SCRIPT).read_text("ascii")
     texts = {f"{each.name}.json": _json(each.document) for each in embedded}
     texts |= {f"{each.name}.js": each.statement for each in embedded}
@@ -101,14 +103,13 @@ def write_site(
     page = (DIST / "index.html").read_text("utf-8")
     texts["index.html"] = _demo_page(page, embedded, texts[_SCRIPT])
     texts[_ELEMENTS] = (DIST / _ELEMENTS).read_text("utf-8").replace("dist/", "")
-    written = []
-    for source in sorted(DIST.iterdir()):
-        if source.name not in texts and source.is_file():
-            written.append(Path(shutil.copyfile(source, folder / source.name)))
+    sources = [path for path in sorted(DIST.iterdir()) if path.is_file()]
+    files = {path.name: path.read_bytes() for path in sources if path.name not in texts}
     texts["package.json"] = _package()
-    for name, text in texts.items():
-        (folder / name).write_text(text, "utf-8", newline="\n")
-    return [*written, *(folder / name for name in texts)]
+    files |= {name: text.encode() for name, text in texts.items()}
+    for name, data in files.items():
+        write_atomic(folder / name, data)
+    return [folder / name for name in files]
 
 
 def serve(
