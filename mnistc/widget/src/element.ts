@@ -31,8 +31,8 @@ export class MnistDigit extends Base {
     resolve: (value: void | PromiseLike<void>) => void, reject: (error: unknown) => void,
   ];
   private _reading: Reading | null = null;
-  private _dirty = false;
-  private _frame = 0;
+  private _dirty?: boolean;
+  private _frame?: number;
   private _next = 0;
   private _view!: View;
   _pad: Pad;
@@ -171,7 +171,7 @@ export class MnistDigit extends Base {
 
   private _pixels(): Float32Array {
     const { ink, page: { pixels } } = this._pad;
-    return pixels && !ink.length ? pixels : rasterize(ink, this._model || {});
+    return (!ink.length && pixels) || rasterize(ink, this._model || {});
   }
 
   /** Ink came or went: read it with the next frame, or soon where there are none. */
@@ -182,11 +182,10 @@ export class MnistDigit extends Base {
     if (!this._live) {
       this._view.show((this._reading = null));
     } else if (!this._frame) {
-      const flush = () => {
+      this._frame = (document.hidden ? setTimeout : requestAnimationFrame)(() => {
         this._frame = 0;
         this._flush();
-      };
-      this._frame = document.hidden ? window.setTimeout(flush) : requestAnimationFrame(flush);
+      });
     }
   }
 
@@ -212,7 +211,7 @@ export class MnistDigit extends Base {
     const src = this.getAttribute("src"), name = this.getAttribute("model");
     const turn = this._start();
     const own = (this.constructor as typeof MnistDigit)._default;
-    const model = src ? null : embeddedModel(name || own, !name);
+    const model = !src && embeddedModel(name || own, !name);
     if (model) return this._use(model);
     fetchModel(src, name || own || "cnn").then(
       (loaded) => turn == this._turn && this._use(loaded),
@@ -243,14 +242,15 @@ export class MnistDigit extends Base {
     this._emit("error", { message, error });
   }
 
-  private _emit(type: string, detail: object, cancelable = false): boolean {
+  private _emit(type: string, detail: object, cancelable?: boolean): boolean {
     return this.dispatchEvent(
-      new CustomEvent(`mnistc-${type}`, { detail, bubbles: true, composed: true, cancelable }));
+      new CustomEvent(`mnistc-${type}`,
+        { detail, bubbles: true, composed: true, cancelable } as CustomEventInit));
   }
 
   /** The user interface in the element's language, with its model's labels. */
   private _build(): void {
-    const from = this.closest("[lang]"), lang = (from && from.getAttribute("lang")) || "en";
+    const lang = (this.closest("[lang]") || this).getAttribute("lang") || "en";
     const { texts } = MnistDigit;
     if (this._view) this._view.discard();
     this._view = createView(this,

@@ -38,7 +38,7 @@ export async function readPicture(file: Blob): Promise<Grey> {
   }
   // Protection against fingerprinting gives noise or white; a few last bits do no harm.
   want(values.subarray(end).every((v, i) => Math.abs(v - Math.floor(i / width) * PROOF) <= 5),
-    "the browser hides pictures from pages");
+    "the browser hides pictures");
   context.clearRect(0, height, width, PROOF);
   return { values: values.subarray(0, end), width, height, canvas };
 }

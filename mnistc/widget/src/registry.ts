@@ -18,8 +18,8 @@ export function register(name: string, json: unknown): void {
 }
 
 /** The embedded model of that name; the first one, if any will do. */
-export const embeddedModel = (name: string | null, any: boolean): Model | undefined =>
-  embedded.get(name!) || (any ? embedded.values().next().value : undefined);
+export const embeddedModel = (name: string | null, any: boolean): Model | false | undefined =>
+  embedded.get(name!) || (any && embedded.values().next().value);
 
 /** Fetches; a status that tells of a failure is an error. */
 export async function request(url: string, options?: RequestInit): Promise<Response> {

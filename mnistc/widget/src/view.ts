@@ -25,9 +25,9 @@ export interface Host extends HTMLElement {
 export type View = ReturnType<typeof createView>;
 
 const ICONS = {
-  undo: "M9 5 4 10l5 5M4 10h10a5 5 0 0 1 0 10h-4",
-  redo: "m15 5 5 5-5 5M20 10H10a5 5 0 0 0 0 10h4",
   clear: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
+  redo: "m15 5 5 5-5 5M20 10H10a5 5 0 0 0 0 10h4",
+  undo: "M9 5 4 10l5 5M4 10h10a5 5 0 0 1 0 10h-4",
   example: "M12 3q1 8 9 9-8 1-9 9-1-8-9-9 8-1 9-9",
   picture: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4",
 };
@@ -70,7 +70,7 @@ export function createView(
   // No network is ever 100 % sure.
   const percent = (p: number) => fill(texts.percent, Math.min(Math.round(p * 100), 99));
   const labels = model ? model.labels : [..."0123456789"];
-  let reading: Reading | null = null, timer = 0;
+  let reading: Reading | null, timer: number;
 
   const digit = h("b", { part: "digit" }), say = h("span", { part: "confidence" });
   const sees = h("canvas", { part: "sees", role: "img", "aria-label": texts.sees });
@@ -133,7 +133,7 @@ export function createView(
     /** Removes all but the pad. */
     discard(): void {
       clearTimeout(timer);
-      for (const parent of [draw, card]) [...parent.children].slice(1).forEach((e) => e.remove());
+      for (const parent of [draw, card]) [...parent.children].forEach((e, i) => i && e.remove());
     },
 
     /** The keyboard's pen has moved: say where it is. */
@@ -145,8 +145,8 @@ export function createView(
 
     /** Buttons and hint, after ink came or went. */
     update(live: boolean): void {
-      undo.disabled = !pad.past.length;
-      redo.disabled = !pad.future.length;
+      undo.disabled = !pad.past[0];
+      redo.disabled = !pad.future[0];
       clear.disabled = pad.isEmpty;
       hint.hidden = !pad.isEmpty;
       manual.hidden = live;
@@ -177,8 +177,8 @@ export function createView(
       showMaps();
       clearTimeout(timer);
       if (now) {
-        const aloud = now.sure ? `${now.label}, ${say.textContent}` : say.textContent;
-        timer = window.setTimeout(() => (status.textContent = aloud), QUIET);
+        const aloud = (now.sure ? now.label + ", " : "") + say.textContent;
+        timer = setTimeout(() => (status.textContent = aloud), QUIET);
       }
     },
   };
