@@ -176,10 +176,8 @@ export function createView(
       choices.hidden = !now;
       showMaps();
       clearTimeout(timer);
-      if (now) {
-        const aloud = (now.sure ? now.label + ", " : "") + say.textContent;
-        timer = setTimeout(() => (status.textContent = aloud), QUIET);
-      }
+      const aloud = now ? (now.sure ? now.label + ", " : "") + say.textContent : "";
+      timer = setTimeout(() => (status.textContent = aloud), QUIET);
     },
   };
 }

@@ -92,6 +92,16 @@ for (const name of ["chromium", "firefox", "webkit"]) {
       [true, ""]);
     });
 
+    test("what is said of a drawing goes with it", async () => {
+      assert.match(await run(`${START} const status = d.shadowRoot.querySelector(".hidden[role=status]");
+        const said = () => new Promise((resolve) => new MutationObserver(() => resolve(status.textContent))
+          .observe(status, { childList: true }));
+        d.strokes = mnistc.samples()[4]; d.predict();
+        const first = await said();
+        d.clear(); d.predict();
+        return first + "|" + await said()`), /^4, \d+% sure\|$/);
+    });
+
     test("as many probabilities as labels, read or not", async () => {
       assert.deepEqual(await run(`${START} d.weights = ${JSON.stringify(three)};
         const none = d.probabilities; d.strokes = mnistc.samples()[4];
