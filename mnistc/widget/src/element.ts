@@ -234,6 +234,7 @@ export class MnistDigit extends Base {
     this._build();
     this._settle[1](error);
     this._fail(error);
+    this._view.show(this._reading);
   }
 
   private _fail(error: unknown): void {

@@ -164,7 +164,7 @@ export function createView(
       const [first, second] = values.map((_, i) => i).sort((a, b) => values[b] - values[a]);
       const best = percent(values[first]);
       digit.textContent = !now ? "\u2013" : now.sure ? now.label! : "?";
-      say.textContent = !now ? texts[model ? "empty" : "loading"]
+      say.textContent = !now ? model ? texts.empty : host._error.textContent ? "" : texts.loading
         : now.sure ? fill(texts.sure, best) : fill(texts.unsure, labels[first], labels[second]);
       rows.forEach(([row, bar, value], i) => {
         row.className = now && i == first ? "top" : "";

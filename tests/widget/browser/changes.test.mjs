@@ -92,6 +92,11 @@ for (const name of ["chromium", "firefox", "webkit"]) {
       [true, ""]);
     });
 
+    test("a failure ends the loading", async () => {
+      assert.deepEqual(await run(`${START} d.weights = null; const failed = part("confidence").textContent;
+        d.lang = "en-GB"; return [failed, part("confidence").textContent]`), ["", ""]);
+    });
+
     test("what is said of a drawing goes with it", async () => {
       assert.match(await run(`${START} const status = d.shadowRoot.querySelector(".hidden[role=status]");
         const said = () => new Promise((resolve) => new MutationObserver(() => resolve(status.textContent))
