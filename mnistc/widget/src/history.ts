@@ -30,7 +30,7 @@ export function keep(kept: Correction[]): void {
     if (text.length > MOST) throw kept;
     localStorage.setItem(KEY, text);
   } catch {
-    if (kept.length) keep(kept.slice((kept.length >> 3) + 1));
+    if (kept[1]) keep(kept.slice((kept.length >> 3) + 1));
   }
 }
 

@@ -97,6 +97,24 @@ for (const name of ["chromium", "firefox", "webkit"]) {
         d.lang = "en-GB"; return [failed, part("confidence").textContent]`), ["", ""]);
     });
 
+    test("a full storage costs no older correction", async () => {
+      assert.deepEqual(await run(`${START} localStorage.clear();
+        const correct = (label) => {
+          d.predict();
+          d.shadowRoot.querySelectorAll("[role=group] button")[label].click();
+          return JSON.parse(localStorage.getItem("mnistc-history")).map((each) => each.label);
+        };
+        d.strokes = mnistc.samples()[1];
+        const first = correct(1), { setItem } = Storage.prototype;
+        const room = localStorage.getItem("mnistc-history").length;
+        Storage.prototype.setItem = function (key, text) {
+          if (text.length > room) throw new DOMException("full", "QuotaExceededError");
+          setItem.call(this, key, text);
+        };
+        d.strokes = mnistc.samples()[8];
+        return [first, correct(8)]`), [[1], [1]]);
+    });
+
     test("what is said of a drawing goes with it", async () => {
       assert.match(await run(`${START} const status = d.shadowRoot.querySelector(".hidden[role=status]");
         const said = () => new Promise((resolve) => new MutationObserver(() => resolve(status.textContent))
