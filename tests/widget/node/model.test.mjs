@@ -206,6 +206,19 @@ test("a model whose answers are no numbers does not answer", () => {
   assert.equal(classify(model, []).prediction, null);
 });
 
+test("a network that ends in logits gives probabilities", () => {
+  const dense = { type: "dense", units: 10 }, flatten = { type: "flatten" };
+  const soft = { ...dense, activation: "softmax" }, conv = { type: "conv2d", filters: 10, kernel_size: [5, 5] };
+  const pool = { type: "global_average_pool2d" };
+  const end = (...layers) => predict(loadModel(randomModel(layers)), image);
+  assert.deepEqual(end(dense), end(soft));
+  assert.deepEqual(end(dense, flatten), end(soft));
+  assert.deepEqual(end(soft, flatten), end(soft), "they are probabilities already");
+  assert.deepEqual(end(conv, pool), end(conv, pool, { type: "activation", activation: "softmax" }));
+  const apart = end({ ...dense, activation: "sigmoid" });
+  assert.ok(Math.abs(apart.reduce((a, b) => a + b) - 1) > 0.1, "and so are these, one by one");
+});
+
 test("names from Object.prototype are names like any other", () => {
   const file = copy(randomModel(SMALL));
   const text = JSON.stringify(file).replaceAll("conv2d_0.weight", "__proto__")
