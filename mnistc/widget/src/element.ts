@@ -2,7 +2,7 @@
 // In an order that compresses well.
 import { samples } from "./samples.js";
 import { adoptStyle } from "./style.js";
-import { embeddedModel, fetchModel, request } from "./registry.js";
+import { embeddedModel, fetchModel, request, wait } from "./registry.js";
 import { fitStrokes, PIXELS, rasterize } from "./strokes.js";
 import { bitmapToPixels } from "./bitmap.js";
 import { createView, type View } from "./view.js";
@@ -211,11 +211,11 @@ export class MnistDigit extends Base {
     const src = this.getAttribute("src"), name = this.getAttribute("model");
     const turn = this._start();
     const own = (this.constructor as typeof MnistDigit)._default;
-    const model = !src && embeddedModel(name || own, !name);
+    const find = () => !src && embeddedModel(name || own, !name), model = find();
     if (model) return this._use(model);
     fetchModel(src, name || own || "cnn").then(
       (loaded) => turn == this._turn && this._use(loaded),
-      (error) => turn == this._turn && this._unusable(error),
+      (error) => wait(() => turn == this._turn && (!find() || this._load())) && this._unusable(error),
     );
   }
 

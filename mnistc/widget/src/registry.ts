@@ -3,6 +3,8 @@ import { want } from "./errors.js";
 import { loadModel, MAX_FILE, type Model } from "./model.js";
 
 const embedded = new Map<string, Model>();
+/** Elements without the model that they want; each tells whether it still waits. */
+let waiting: (() => unknown)[] = [];
 let base = "";
 
 export function setBase(url: string): void {
@@ -15,7 +17,11 @@ export const beside = (name: string): string => new URL(name, base || document.b
 /** Makes a model file (JSON text or parsed) known under a name, for the attribute `model`. */
 export function register(name: string, json: unknown): void {
   embedded.set(name, loadModel(json));
+  waiting = waiting.filter((waits) => waits());
 }
+
+/** Whether it has to wait for a model that a later script registers: then that asks again. */
+export const wait = (waits: () => unknown) => waits() && waiting.push(waits);
 
 /** The embedded model of that name; the first one, if any will do. */
 export const embeddedModel = (name: string | null, any: boolean): Model | false | undefined =>

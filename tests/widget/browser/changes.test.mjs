@@ -97,6 +97,20 @@ for (const name of ["chromium", "firefox", "webkit"]) {
         d.lang = "en-GB"; return [failed, part("confidence").textContent]`), ["", ""]);
     });
 
+    test("a model is found that is registered after the element asked for it", async () => {
+      assert.deepEqual(await run(`${START} const text = await (await fetch("/mlp.json")).text();
+        const names = [];
+        for (const name of ["other", "slow"]) { // one that failed already, one that is on its way
+          d.setAttribute("model", name);
+          if (name == "other") await d.ready.catch(() => names.push("failed"));
+          mnistc.register("another", text);
+          mnistc.register(name, text);
+          await d.ready;
+          names.push(d.weights.name, part("error").textContent);
+        }
+        return names`), ["failed", "mlp", "", "mlp", ""]);
+    });
+
     test("a full storage costs no older correction", async () => {
       assert.deepEqual(await run(`${START} localStorage.clear();
         const correct = (label) => {
