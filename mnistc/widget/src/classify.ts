@@ -1,6 +1,6 @@
 import { want } from "./errors.js";
 import type { Model } from "./model.js";
-import { predict } from "./network.js";
+import { activate, predict } from "./network.js";
 import { rasterize, type Strokes } from "./strokes.js";
 
 /** What a network makes of a drawing. */
@@ -24,6 +24,10 @@ export const SURE = 0.8;
 export function read(model: Model, pixels: Float32Array): Reading {
   const blank = !pixels.some((v) => v > 0);
   const probabilities = blank ? model.labels.map(() => 0) : predict(model, pixels);
+  // A last layer without an activation gives logits, whatever they pass through.
+  const logits = model.layers.reduce((before: unknown, layer) =>
+    layer.activation == "linear" && (layer.tensors[0] || before), 0);
+  if (logits && !blank) activate("softmax", probabilities);
   const confidence = Math.max(...probabilities);
   want(isFinite(confidence), "no finite answer");
   const prediction = blank ? null : probabilities.indexOf(confidence);

@@ -219,28 +219,25 @@ export function loadModel(json: unknown): Model {
   want(input == INPUT, "input", INPUT, input);
   want(isObject(file.tensors), "tensors", "an object");
   want(Array.isArray(specs) && specs.length <= MAX_LAYERS, "layers",
-    `at most ${MAX_LAYERS} layers`);
+    `at most ${MAX_LAYERS}`);
   const tensors: Record<string, Tensor> = Object.create(null);
   let parameters = 0;
   for (const [key, tensor] of Object.entries(file.tensors)) {
     tensors[key] = readTensor(tensor, `tensor ${key.slice(0, 80)}`, MAX_SIZE - parameters);
     parameters += product(tensors[key].shape);
   }
-  let shape: Shape = inputShape, total = 0, logits: unknown;
+  let shape: Shape = inputShape, total = 0;
   const layers = specs.map((spec: Json, i: number) => {
     const layer = readLayer(spec, i, shape, tensors);
     total += work(layer);
     want(total <= MAX_WORK, "layers", `at most ${MAX_WORK} multiply-adds`);
     shape = layer.output;
-    logits = layer.activation == "linear" && (layer.tensors[0] || logits);
     return layer;
   });
   want(Array.isArray(labels) && labels.length <= 100 &&
     labels.every((label) => typeof label == "string" && label.length <= 40) &&
     String(shape) == `1,1,${labels.length}`, "labels", `${shape} short texts`);
   want(penWidth > 0 && penWidth <= 10, "pen_width", "0 to 10", penWidth);
-  // Who trains without a last activation trains logits.
-  if (logits) layers[layers.length - 1].activation = "softmax";
   return {
     name: `${name}`.slice(0, 80), labels, inputShape, penWidth: +penWidth, parameters, layers, tensors,
     file,

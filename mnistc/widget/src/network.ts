@@ -8,7 +8,7 @@ import { product, type Activation, type Layer, type Model } from "./model.js";
 /** Writes a layer's output for an input. */
 type Step = (x: Float32Array, out: Float32Array) => void;
 
-function activate(kind: Activation, x: Float32Array, channels: number): void {
+export function activate(kind: Activation, x: Float32Array | number[], channels = x.length): void {
   if (kind == "softmax") {
     for (let at = 0; at < x.length; at += channels) {
       const end = at + channels;
@@ -158,7 +158,7 @@ function compile(model: Model): [Step, Float32Array][] {
 /** Called with each layer's output; the array is overwritten by the next prediction. */
 export type Trace = (layer: Layer, output: Float32Array) => void;
 
-/** The probability of each label, for 784 pixels (row-major, ink 1, paper 0). */
+/** The network's output, as a rule the probability of each label, for 784 pixels (row-major, ink 1, paper 0). */
 export function predict(model: Model, pixels: ArrayLike<number>, trace?: Trace): number[] {
   want(pixels.length == 784, "pixels: wanted 784 numbers", TypeError);
   let steps = compiled.get(model);
@@ -171,5 +171,5 @@ export function predict(model: Model, pixels: ArrayLike<number>, trace?: Trace):
     x = out;
     if (trace) trace(layer, out);
   });
-  return Array.from(x);
+  return [...x];
 }
