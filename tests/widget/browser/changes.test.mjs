@@ -19,7 +19,8 @@ const PAGES = {
   "/full": { status: 507, body: "" },
 };
 const START = `await d.ready; const part = (name) => d.shadowRoot.querySelector("[part=" + name + "]");
-  const soon = () => new Promise((resolve) => setTimeout(resolve, 100));`;
+  // After the next frame, with which ink is read.
+  const soon = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));`;
 
 for (const name of ["chromium", "firefox", "webkit"]) {
   describe(name, { skip: missing(name) || noSite }, () => {
