@@ -233,6 +233,22 @@ def test_predict(model, tmp_path):
     assert out.startswith(f"{dark}: ")
 
 
+def test_logits_are_told_as_probabilities(tmp_path):
+    drawn = np.zeros((28, 28), np.uint8)
+    drawn[4:24, 12:16] = 255
+    Image.fromarray(255 - drawn).save(tmp_path / "one.png")
+    found = []
+    for activation in ("linear", "softmax"):
+        net = mnistc.Sequential([mnistc.Dense(10, activation)], seed=1)
+        net.weights["dense.weight"] = 3 * net.weights["dense.weight"]
+        net.save(tmp_path / "net.json")
+        (told,) = run_json("predict", tmp_path / "net.json", tmp_path / "one.png")["predictions"]
+        measured = run_json("evaluate", tmp_path / "net.json", "--dataset", "synthetic")
+        found.append([*told["probabilities"], measured["calibration_error"], measured["loss"]])
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+    assert sum(found[0][:10]) == pytest.approx(1, abs=1e-6)
+
+
 def test_export(model, tmp_path):
     values = run_json("export", model, "--format", "json", "--quantize", "int8", "-o",
                       tmp_path / "small.json")  # fmt: skip

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnistc.cli.output import emit, note, say
+from mnistc.reference import activate
+
+if TYPE_CHECKING:
+    from mnistc.model import Sequential
 
 
 def run_evaluation(
@@ -34,7 +39,7 @@ def run_evaluation(
     began = time.perf_counter()
     scores = network.evaluate(test.images, test.labels, n_threads=threads)
     seconds = time.perf_counter() - began
-    outputs = network.predict(test.images, threads)
+    outputs = _probabilities(network, test.images, threads)
     matrix = metrics.confusion_matrix(test.labels, outputs.argmax(axis=1), network.classes)
     by_class = metrics.per_class_accuracy(matrix)
     labels = network.metadata.get("labels") or [str(i) for i in range(network.classes)]
@@ -72,6 +77,12 @@ def run_evaluation(
         say(f"worst mistakes: {gallery}")
 
 
+def _probabilities(network: Sequential, images: NDArray[Any], threads: int = 0) -> NDArray[Any]:
+    """What the network gives; of one that ends in logits, as its loss takes them."""
+    outputs = network.predict(images, threads)
+    return activate(outputs, "softmax") if network.last_activation == "linear" else outputs
+
+
 def _tell_classes(matrix: Any, by_class: Any, labels: list[str]) -> None:
     width = max(len(label) for label in labels)
     for index, label in enumerate(labels):
@@ -104,7 +115,7 @@ def run_prediction(model: str, images: list[Path], as_json: bool) -> None:
             "confidence": float(row.max()),
             "probabilities": [float(p) for p in row],
         }
-        for path, row in zip(images, network.predict(pixels), strict=True)
+        for path, row in zip(images, _probabilities(network, pixels), strict=True)
     ]
     if as_json:
         emit({"model": model, "predictions": predictions})
