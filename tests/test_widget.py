@@ -254,6 +254,9 @@ def test_the_site_is_a_package(folder):
     for target in package["exports"].values():
         paths += target.values() if isinstance(target, dict) else [target]
     assert all((folder / path).is_file() for path in paths)
+    files = {f"./{path.name}" for path in folder.iterdir()}
+    assert files - {"./mnistc.d.ts", "./core.d.ts"} <= set(package["exports"])
+    assert "files" not in package and "readme" not in elements  # all of them; it has none
 
 
 def test_serve_answers_on_this_machine_only(folder, monkeypatch):

@@ -9,7 +9,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -102,10 +102,12 @@ def write_site(
         texts[file] = code + claim_statement(element, role) + register_statement(role, model.text)
     page = (DIST / "index.html").read_text("utf-8")
     texts["index.html"] = _demo_page(page, embedded, texts[_SCRIPT])
-    texts[_ELEMENTS] = (DIST / _ELEMENTS).read_text("utf-8").replace("dist/", "")
+    elements = json.loads((DIST / _ELEMENTS).read_text("utf-8").replace("dist/", ""))
+    del elements["readme"]  # stays with the sources
+    texts[_ELEMENTS] = json.dumps(elements, indent=2) + "\n"
     sources = [path for path in sorted(DIST.iterdir()) if path.is_file()]
     files = {path.name: path.read_bytes() for path in sources if path.name not in texts}
-    texts["package.json"] = _package()
+    texts["package.json"] = _package([*files, *texts])
     files |= {name: text.encode() for name, text in texts.items()}
     for name, data in files.items():
         write_atomic(folder / name, data)
@@ -225,12 +227,14 @@ def _work(model: ModelFile) -> int:
     return total
 
 
-def _package() -> str:
-    """The package's description for npm, of a folder without sources."""
+def _package(names: Iterable[str]) -> str:
+    """The package's description for npm, of a folder of these files, without sources."""
     text = (Path(__file__).parent / "package.json").read_text("utf-8")
     package = json.loads(text.replace("./dist/", "./").replace("dist/", ""))
-    for key in ("scripts", "devDependencies"):
+    for key in ("scripts", "devDependencies", "files"):
         del package[key]
+    for name in names:  # also the models
+        package["exports"].setdefault(f"./{name}", f"./{name}")
     return json.dumps(package, indent=2) + "\n"
 
 
