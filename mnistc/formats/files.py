@@ -34,14 +34,16 @@ def read_capped(path: PathLike, limit: int = MAX_FILE_BYTES) -> bytes:
         with path.open("rb") as file:
             # Asking for `limit` at once would allocate it; a pipe does not know its size.
             step = min(os.fstat(file.fileno()).st_size, limit) + 1
-            data = file.read(step)
-            while len(data) <= limit and (more := file.read(max(step, 1 << 16))):
-                data += more
+            parts = [file.read(step)]
+            size = len(parts[0])
+            while size <= limit and (more := file.read(max(step, 1 << 16))):
+                parts.append(more)
+                size += len(more)
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from None
-    if len(data) > limit:
+    if size > limit:
         raise FormatError(f"{path.name}: more than {limit} bytes, the most that is read")
-    return data
+    return b"".join(parts)
 
 
 def write_atomic(path: PathLike, data: bytes) -> None:
