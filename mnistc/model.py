@@ -196,7 +196,11 @@ class Sequential:
             If the network is in use by another thread.
         """
         self._weights.settle()
-        outputs = self.core.predict_ready(x, n_threads, check_range)
+        try:
+            outputs = self.core.predict_ready(x, n_threads, check_range)
+        except (TypeError, OverflowError):
+            check_int("n_threads", n_threads, 0, 256)  # by name; not before: it takes time
+            raise
         if outputs is not None:
             return outputs
         return self._forward(as_images(x, self.input_shape, check_range=check_range), n_threads)
@@ -247,7 +251,8 @@ class Sequential:
         flat = as_images(x, self.input_shape, check_range=check_range)
         targets = as_targets(y, len(flat), self.classes, name)
         weight = as_sample_weight(sample_weight, len(flat))
-        return self.score_arrays(flat, targets, weight, name, n_threads)
+        threads = check_int("n_threads", n_threads, 0, 256)
+        return self.score_arrays(flat, targets, weight, name, threads)
 
     def score_arrays(
         self,

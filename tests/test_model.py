@@ -169,7 +169,7 @@ def test_every_kind_of_image_gives_the_same():
     assert np.array_equal(net.predict(odd), wanted)
 
 
-@pytest.mark.parametrize("threads", [-1, 257])
+@pytest.mark.parametrize("threads", [-1, 257, 1 << 40])
 def test_numbers_of_threads_that_are_refused(threads):
     x, y = bars(7)
     net = network()
@@ -177,6 +177,8 @@ def test_numbers_of_threads_that_are_refused(threads):
         net.predict(x, threads)
     with pytest.raises(ValueError, match="n_threads must be between 0 and 256"):
         net.evaluate(x, y, n_threads=threads)
+    with pytest.raises(TypeError, match="n_threads"):
+        net.predict(x, "2")
 
 
 def test_many_images_in_parts(monkeypatch):
