@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -45,8 +45,14 @@ def fail(text: str, as_json: bool, **values: Any) -> typer.Exit:
     """Say why the command failed; raise what is returned."""
     note(f"error: {text}")
     if as_json:
-        emit({"error": text, **values})
+        with suppress(OSError):  # standard output may be what failed
+            emit({"error": text, **values})
     return typer.Exit(1)
+
+
+def silence() -> None:
+    """Standard output takes nothing any more: Python is not to try once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -57,7 +63,7 @@ def failures(as_json: bool = False) -> Iterator[None]:
     except typer.Exit:  # a RuntimeError, but no failure
         raise
     except BrokenPipeError:  # the reader of standard output left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence()
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise fail("interrupted", as_json) from None
