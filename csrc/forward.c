@@ -22,12 +22,11 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
     }
     if (op->fused_pool) {
         const size_t places = (size_t)op->n_positions;
-        const size_t most = 4 * MC_POOL_WINDOWS;
         s->ink = mc_take(arena, mc_size(op->padded) + 64, 1);
         s->ink_rows = mc_take(arena, (size_t)op->padded.height, sizeof(uint64_t));
         s->live = mc_take(arena, places / 4 + 1, sizeof(int32_t));
         s->live_places = mc_take(arena, places, sizeof(int32_t));
-        s->tile = mc_take_floats(arena, (places < most ? places : most) * cols);
+        s->tile = mc_take_floats(arena, 4 * MC_POOL_WINDOWS * cols);
     }
     if (op->winograd) {
         const size_t values = 16 * (size_t)MC_WINOGRAD_WINDOWS;
@@ -173,8 +172,9 @@ void mc_pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, int
     const int windows = op->n_positions / 4;
     float blank[MC_MAX_COLS];
     for (int c = 0; c < cols; c++) blank[c] = relu && bias[c] < 0.0f ? 0.0f : bias[c];
-    for (int i = first, w = first ? live->window[first - 1] + 1 : 0; w < windows;) {
-        const int next = i < live->n ? live->window[i] : windows;
+    for (int i = first, w = first ? live->window[first - 1] + 1 : 0;;) {
+        /* Behind a block, blank windows are the next block's. */
+        const int next = i < last ? live->window[i] : last == live->n ? windows : w;
         for (; w < next; w++) {
             memcpy(y + (size_t)w * n_out, blank, (size_t)cols * sizeof(float));
             if (mask) memset(mask + (size_t)w * n_out, 0, (size_t)cols);
@@ -331,8 +331,6 @@ void mc_op_forward(const mc_run *run, int index, const mc_values *v, int raw) {
         if (type == MC_GLOBAL_AVERAGE_POOL2D) average_image(net->kernels, op, x, y);
     }
     const int done = relu && (type == MC_CONV2D || type == MC_DENSE || type == MC_BATCH_NORM);
-    const int has = type != MC_DROPOUT && type != MC_FLATTEN && type != MC_MAX_POOL2D &&
-                    type != MC_GLOBAL_AVERAGE_POOL2D;
-    if (has && !done)
+    if (mc_has_activation(op) && !done)
         net->kernels->activate(activation, v->y, (size_t)v->n * out, (size_t)op->out.channels);
 }

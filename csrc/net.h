@@ -82,6 +82,13 @@ static inline int mc_has_matrix(const mc_op *op) {
     return op->layer.type == MC_DENSE || op->layer.type == MC_CONV2D;
 }
 
+/* Others hand on what they get. */
+static inline int mc_has_activation(const mc_op *op) {
+    const mc_layer_type type = op->layer.type;
+    return type != MC_MAX_POOL2D && type != MC_GLOBAL_AVERAGE_POOL2D && type != MC_DROPOUT &&
+           type != MC_FLATTEN;
+}
+
 /* Whether precision="bf16" rounds its operands. */
 static inline int mc_rounds(const mc_op *op) {
     return mc_has_matrix(op) && op->groups == 1;

@@ -16,11 +16,6 @@ static int plan_stages(const mc_net *net, mc_stage *stages) {
     return n;
 }
 
-static int has_activation(mc_layer_type type) {
-    return type != MC_MAX_POOL2D && type != MC_GLOBAL_AVERAGE_POOL2D && type != MC_DROPOUT &&
-           type != MC_FLATTEN;
-}
-
 /* Whether the last layer's values before its activation, if it has one, are there for a loss. What
  * an earlier activation made is no logits, whatever it has passed through. */
 static int has_logits(const mc_net *net, mc_loss loss) {
@@ -28,8 +23,8 @@ static int has_logits(const mc_net *net, mc_loss loss) {
     const mc_layer_type type = last->layer.type;
     if (type == MC_FLATTEN || type == MC_GLOBAL_AVERAGE_POOL2D) {
         if (net->n_ops == 1) return 0;
-        for (last--; loss != MC_MEAN_SQUARED_ERROR && last > net->ops; last--)
-            if (has_activation(last->layer.type)) break;
+        last--;
+        while (loss != MC_MEAN_SQUARED_ERROR && last > net->ops && !mc_has_activation(last)) last--;
         return last->layer.activation == MC_LINEAR;
     }
     return type == MC_ACTIVATION || (mc_has_matrix(last) && !last->fused_pool);

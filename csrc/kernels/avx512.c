@@ -52,7 +52,6 @@
 #define hlow(v) _mm512_castps512_ps256(v)
 #define hhigh(v) _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1))
 #define htwice(p) _mm512_broadcast_f32x8(_mm256_loadu_ps(p))
-#define htwin(p) twin_of(p)
 #define HALF_PATCH(length) ((length) <= VW / 2)
 
 #define vf __m512
@@ -152,7 +151,7 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 #define HAVE_LIST_INPUTS
 
 /* p[0] in the lower half, p[1] in the upper one. */
-static inline __m512 twin_of(const float *p) {
+static inline __m512 htwin(const float *p) {
     double both;
     memcpy(&both, p, sizeof both);
     const __m512i halves = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);

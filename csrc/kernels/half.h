@@ -18,8 +18,6 @@
 #define row_sums half_row_sums
 #define row_spread_strip half_row_spread_strip
 #define row_spread half_row_spread
-#define patch_spread_strip half_patch_spread_strip
-#define patch_spread half_patch_spread
 #define patch_strip half_patch_strip
 #define patch_short_strip half_patch_short_strip
 #define patch_sum half_patch_sum
@@ -53,8 +51,6 @@
 #undef row_sums
 #undef row_spread_strip
 #undef row_spread
-#undef patch_spread_strip
-#undef patch_spread
 #undef patch_strip
 #undef patch_short_strip
 #undef patch_sum

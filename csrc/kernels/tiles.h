@@ -425,31 +425,6 @@ static void patch_sum(const float *patches, const mc_term *terms, int n, int row
     }
 }
 
-/* Some rows of patch_spread: all of them stay in registers, so that a list ends but once. */
-INLINE void patch_spread_strip(const float *patch, const mc_term *terms, int n, float *sums,
-                               ptrdiff_t sum_stride, const int vectors, const int rows) {
-    vf r[5][6];
-    UNROLL
-    for (int y = 0; y < rows; y++) UNROLL
-    for (int j = 0; j < vectors; j++) r[y][j] = vload(patch + (y * vectors + j) * VW);
-    for (int i = 0; i < n; i++) {
-        float *sum = sums + terms[i].offset;
-        const vf v = vset(terms[i].value);
-        UNROLL
-        for (int y = 0; y < rows; y++, sum += sum_stride) UNROLL
-        for (int j = 0; j < vectors; j++)
-            vstore(sum + j * VW, vfma(v, r[y][j], vload(sum + j * VW)));
-    }
-}
-
-#ifndef SPREAD
-#define SPREAD(vectors)                                                                            \
-    case vectors:                                                                                  \
-        STRIPS(patch_spread_strip, PATCH_ROWS(vectors), rows, patch, terms, n, sums, sum_stride,   \
-               vectors)                                                                            \
-        break;
-#endif
-
 #ifndef HAVE_HALF
 /* Some filters of winner_sum, `rows` short rows each, all of them in registers. */
 INLINE void winner_strip(const float *x, ptrdiff_t row, const int32_t *position, int n_windows,
@@ -526,6 +501,30 @@ static void row_spread(const float *row, const mc_term *terms, int n, float *sum
         for (int j = 0; j < length; j++) sums[terms[i].offset + j] += terms[i].value * row[j];
 }
 
+#ifndef HALF
+/* Some rows of patch_spread: all of them stay in registers, so that a list ends but once. */
+INLINE void patch_spread_strip(const float *patch, const mc_term *terms, int n, float *sums,
+                               ptrdiff_t sum_stride, const int vectors, const int rows) {
+    vf r[5][6];
+    UNROLL
+    for (int y = 0; y < rows; y++) UNROLL
+    for (int j = 0; j < vectors; j++) r[y][j] = vload(patch + (y * vectors + j) * VW);
+    for (int i = 0; i < n; i++) {
+        float *sum = sums + terms[i].offset;
+        const vf v = vset(terms[i].value);
+        UNROLL
+        for (int y = 0; y < rows; y++, sum += sum_stride) UNROLL
+        for (int j = 0; j < vectors; j++)
+            vstore(sum + j * VW, vfma(v, r[y][j], vload(sum + j * VW)));
+    }
+}
+
+#define SPREAD(vectors)                                                                            \
+    case vectors:                                                                                  \
+        STRIPS(patch_spread_strip, PATCH_ROWS(vectors), rows, patch, terms, n, sums, sum_stride,   \
+               vectors)                                                                            \
+        break;
+
 static void patch_spread(const float *patch, int rows, const mc_term *terms, int n, float *sums,
                          ptrdiff_t sum_stride, int length) {
     const int vectors = length / VW;
@@ -543,6 +542,7 @@ static void patch_spread(const float *patch, int rows, const mc_term *terms, int
     for (int y = 0; y < rows; y++)
         row_spread(patch + y * length, terms, n, sums + y * sum_stride, length);
 }
+#endif
 
 /* Column sums of n rows, `vectors` wide. */
 INLINE void column_strip(const float *x, int n, ptrdiff_t stride, float *sum, const int vectors) {

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
+_START = 1 << 20  # bytes that a first row may take
+
 __all__ = ["has_labels", "read_csv", "read_npz"]
 
 
@@ -66,7 +68,9 @@ def read_csv(path: str | Path) -> Pair:
 
 def has_labels(path: str | Path, pixels: int) -> bool:
     """Whether rows have more than their `pixels`: the test file of a contest has no labels."""
-    return files.read(path).split(b"\n", 1)[0].count(b",") + 1 != pixels
+    with Path(path).open("rb") as file:
+        start = files.decompress_start(file.read(_START), _START, str(path))
+    return start.split(b"\n", 1)[0].count(b",") + 1 != pixels
 
 
 def _is_heading(cells: list[bytes]) -> bool:
