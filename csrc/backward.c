@@ -168,45 +168,39 @@ __attribute__((noinline)) uint64_t mc_sort_by_position(const float *dy, const ui
     return counts;
 }
 
-int mc_list_winners(const float *dy, const uint8_t *winner, int n_out, int windows,
-                    const int32_t *position, mc_term *restrict terms) {
-    int count = 0;
-    for (int w = 0; w < windows; w++, dy += n_out, winner += n_out, position += 4) {
-        terms[count] = (mc_term){position[*winner], *dy};
-        count += mc_is_live(*dy);
-    }
-    return count;
-}
-
+/* Both gradients of n images from their winners. Lists of several images are longer, so that a
+ * filter's sums come and go less often. */
 static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s,
-                         const float *image, const float *dy, const uint8_t *mask,
-                         const float *back, float *dimage, float *dweight) {
+                         const float *images, int n, const float *dy, const uint8_t *mask,
+                         const float *back, float *dimages, float *dweight) {
     const mc_kernels *k = run->net->kernels;
-    const int n_out = op->n_out, windows = op->n_positions / 4, kh = op->layer.kernel_height;
+    const int n_out = op->n_out, windows = n * op->n_positions / 4, kh = op->layer.kernel_height;
     const int row = op->padded.width * op->in.channels;
     const int length = op->layer.kernel_width * op->in.channels;
-    /* Rows of whole vectors are added to filter by filter: a store does not overlap the next load.
-     */
-    const int whole = dimage && op->in.channels % k->lane == 0;
-    const int narrow = !dimage && length <= 8 && length <= k->lane && (kh == 3 || kh == 5);
-    if (narrow)
-        k->winner_sum(image, row, op->positions, windows, dy, mask, n_out, dweight, kh, length);
-    for (int c = 0; c < n_out && !narrow; c++) {
-        const int n =
-            mc_list_winners(dy + c, mask + c, n_out, windows, op->positions, s->filter_terms);
-        k->patch_sum(image, s->filter_terms, n, kh, row, dweight + (size_t)c * (size_t)op->n_taps,
-                     length, length);
-        if (whole)
-            k->patch_spread(back + c * op->n_taps, kh, s->filter_terms, n, dimage, row, length);
+    if (!dimages && length <= 8 && length <= k->lane && (kh == 3 || kh == 5)) {
+        k->winner_sum(images, row, op->positions, windows, dy, mask, n_out, dweight, kh, length);
+        return;
     }
-    for (int w = 0; dimage && !whole && w < windows; w++, dy += n_out, mask += n_out) {
+    const int stride = windows + 1;
+    k->list_winners(dy, mask, n_out, windows, op->positions, s->filter_terms, stride,
+                    s->filter_counts);
+    for (int c = 0; c < n_out; c++)
+        k->patch_sum(images, s->filter_terms + c * stride, s->filter_counts[c], kh, row,
+                     dweight + (size_t)c * (size_t)op->n_taps, length, length);
+    if (dimages && mc_spreads(run->net, op)) {
+        for (int c = 0; c < n_out; c++)
+            k->patch_spread(back + c * op->n_taps, kh, s->filter_terms + c * stride,
+                            s->filter_counts[c], dimages, row, length);
+        return;
+    }
+    for (int w = 0; dimages && w < windows; w++, dy += n_out, mask += n_out) {
         const int32_t *position = op->positions + 4 * w;
         const uint64_t counts = mc_sort_by_position(dy, mask, n_out, op->n_taps, s->terms);
         for (int q = 0; q < 4; q++) {
-            const int n = (int)(counts >> 16 * q & 0xffff);
-            if (n)
-                k->patch_sum(back, s->terms + q * n_out, n, kh, length, dimage + position[q], row,
-                             length);
+            const int terms = (int)(counts >> 16 * q & 0xffff);
+            if (terms)
+                k->patch_sum(back, s->terms + q * n_out, terms, kh, length, dimages + position[q],
+                             row, length);
         }
     }
 }
@@ -220,35 +214,51 @@ static void unpad(const float *padded, mc_shape shape, int pad_height, int pad_w
         memcpy(image, padded, row * sizeof(float));
 }
 
+/* n images of a convolution with a pooling, from the first on. */
+static void pooled_backward(const mc_run *run, int index, const mc_values *v, size_t first,
+                            size_t n) {
+    const mc_net *net = run->net;
+    const mc_kernels *k = net->kernels;
+    const mc_op *op = &net->ops[index];
+    const mc_scratch s = mc_scratch_of(run, op);
+    const size_t size = mc_size(op->padded);
+    const int has_pad = op->pad_height || op->pad_width;
+    const float *images = v->x + first * op->in_size, *dy = v->dy + first * op->out_size;
+    const uint8_t *mask = v->mask + first * op->mask_size;
+    float *dx = v->dx ? v->dx + first * op->in_size : NULL;
+    float *dimages = dx && has_pad ? s.dx_padded : dx;
+    /* The copy has room behind it, which short rows ask for. */
+    if (has_pad || (op->by_filter && op->layer.kernel_width * op->in.channels < k->lane)) {
+        for (size_t i = 0; i < n; i++)
+            mc_pad(images + i * op->in_size, op->in, op->pad_height, op->pad_width,
+                   s.padded + i * size);
+        images = s.padded;
+    }
+    k->column_sums(dy, (int)n * op->n_positions / 4, op->n_out, v->dbias);
+    if (dimages) memset(dimages, 0, n * size * sizeof(float));
+    if (dimages && run->bf16)
+        mc_bf16_winners(run, index, images, (int)n, dy, mask, dimages, v->dweight);
+    else if (op->by_filter)
+        conv_winners(run, op, &s, images, (int)n, dy, mask, run->back[index], dimages, v->dweight);
+    for (size_t i = 0; i < n && !op->by_filter; i++)
+        conv_weight_unpooled(run, op, &s, images + i * size, dy + i * op->out_size,
+                             mask + i * op->mask_size, v->dweight);
+    for (size_t i = 0; i < n && dx && has_pad; i++)
+        unpad(dimages + i * size, op->in, op->pad_height, op->pad_width, dx + i * op->in_size);
+}
+
 static void conv_backward(const mc_run *run, int index, const mc_values *v, size_t i) {
     const mc_net *net = run->net;
     const mc_kernels *k = net->kernels;
     const mc_op *op = &net->ops[index];
     const mc_scratch s = mc_scratch_of(run, op);
-    const int has_pad = op->pad_height || op->pad_width;
     const float *image = v->x + i * op->in_size, *dy = v->dy + i * op->out_size;
-    const uint8_t *mask = v->mask ? v->mask + i * op->mask_size : NULL;
-    const int n_rows = op->out.height * op->out.width;
-    /* The copy has room behind it, which short rows ask for. */
-    const int is_short = op->by_filter && op->layer.kernel_width * op->in.channels < k->lane;
-    if (has_pad || is_short) {
+    if (op->pad_height || op->pad_width) {
         mc_pad(image, op->in, op->pad_height, op->pad_width, s.padded);
         image = s.padded;
     }
-    k->column_sums(dy, n_rows, op->n_out, v->dbias);
+    k->column_sums(dy, op->n_positions, op->n_out, v->dbias);
     float *dx = v->dx ? v->dx + i * op->in_size : NULL;
-    if (op->fused_pool) {
-        float *dimage = dx && has_pad ? s.dx_padded : dx;
-        if (dimage) memset(dimage, 0, mc_size(op->padded) * sizeof(float));
-        if (dimage && run->bf16)
-            mc_bf16_winners(run, index, image, dy, mask, dimage, v->dweight);
-        else if (op->by_filter)
-            conv_winners(run, op, &s, image, dy, mask, run->back[index], dimage, v->dweight);
-        else
-            conv_weight_unpooled(run, op, &s, image, dy, mask, v->dweight);
-        if (dx && has_pad) unpad(dimage, op->in, op->pad_height, op->pad_width, dx);
-        return;
-    }
     const int rounds = run->bf16 && mc_rounds(op);
     if (rounds)
         mc_bf16_conv_dw(run, index, image, dy, v->dweight);
@@ -334,10 +344,13 @@ void mc_op_backward(const mc_run *run, int index, const mc_values *v, int raw) {
     if (type == MC_DROPOUT && v->dx)
         run->net->kernels->dropout_gradient(v->dy, v->mask, total, op->layer.rate, v->dx);
     if (type == MC_BATCH_NORM && v->dx) norm_backward(run, index, v);
-    for (size_t i = 0; i < (size_t)v->n; i++) {
+    const size_t n = (size_t)v->n, most = (size_t)op->winner_images;
+    for (size_t i = 0; op->fused_pool && i < n; i += most)
+        pooled_backward(run, index, v, i, n - i < most ? n - i : most);
+    for (size_t i = 0; i < n; i++) {
         const float *dy = v->dy + i * op->out_size;
         float *dx = v->dx ? v->dx + i * op->in_size : NULL;
-        if (type == MC_CONV2D) conv_backward(run, index, v, i);
+        if (type == MC_CONV2D && !op->fused_pool) conv_backward(run, index, v, i);
         if (type == MC_DEPTHWISE_CONV2D) depthwise_backward(run, op, v, i);
         if (type == MC_MAX_POOL2D && dx) pool_backward(op, dy, v->mask + i * op->mask_size, dx);
         if (type == MC_GLOBAL_AVERAGE_POOL2D && dx) average_backward(op, dy, dx);

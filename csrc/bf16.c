@@ -15,6 +15,7 @@ typedef struct {
     float *padded;  /* an image with its border */
     float *rounded; /* the same, or MC_DENSE_ROWS rows, as round_bf16 leaves them */
     float *tile;    /* (n_panels, 4 MC_POOL_WINDOWS, cols) before pooling */
+    float *dy;      /* (winner_images, out_size): output gradients, rounded */
     /* Gradient of the weights: the rounded image in pairs, its table of positions (n_taps) and of
      * places, a panel of output gradients, and all of them packed. */
     float *pairs, *dy_panel, *dy_panels;
@@ -32,22 +33,29 @@ static int places_of(const mc_op *op) {
 
 static void carve(const mc_net *net, const mc_op *op, mc_arena *arena, bf16_scratch *s) {
     const size_t cols = (size_t)net->kernels->cols;
-    size_t padded = 0, rounded = 0, tile = 0, places = 0;
+    size_t padded = 0, rounded = 0, tile = 0, dy = 0, places = 0;
     if (op->layer.type == MC_CONV2D && mc_rounds(op)) {
         padded = rounded = larger(mc_size(op->padded), mc_size(op->back_padded));
         if (op->winograd) {
             tile = 16 * (size_t)MC_WINOGRAD_WINDOWS * (size_t)op->n_panels * cols;
             rounded = larger(rounded, 16 * (size_t)MC_WINOGRAD_WINDOWS * (size_t)op->in.channels);
-        } else if (op->fused_pool)
+        } else if (op->fused_pool) {
             tile = (size_t)op->n_panels * cols * 4 * MC_POOL_WINDOWS;
-        else
+        } else {
             places = (size_t)places_of(op);
+        }
+        if (op->fused_pool) {
+            const size_t images = (size_t)op->winner_images;
+            rounded = larger(rounded, images * mc_size(op->padded));
+            dy = images * op->out_size;
+        }
     } else if (op->layer.type == MC_DENSE) {
         rounded = MC_DENSE_ROWS * larger(op->in_size, op->out_size);
     }
     s->padded = mc_take_floats(arena, padded);
     s->rounded = mc_take_floats(arena, rounded + MC_SLACK);
     s->tile = mc_take_floats(arena, tile);
+    s->dy = mc_take_floats(arena, dy);
     if (!places) return;
     s->pairs = mc_take_floats(arena, 2 * mc_size(op->padded));
     s->dy_panel = mc_take(arena, places + 1, cols * sizeof(float));
@@ -120,7 +128,10 @@ void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *
 void mc_bf16_pack_back(const mc_net *net, const mc_op *op, int part, const float *back,
                        const mc_bf16 *weights) {
     if (op->fused_pool) {
-        net->kernels->round_bf16(back, op->n_weights, weights->back);
+        if (mc_spreads(net, op))
+            net->kernels->round_floats(back, op->n_weights, weights->back);
+        else
+            net->kernels->round_bf16(back, op->n_weights, weights->back);
         return;
     }
     pack(net, back, op->n_back_taps, run_of(op, op->n_back_taps, op->n_out), part, weights->back);
@@ -371,32 +382,39 @@ void mc_bf16_conv_dw(const mc_run *run, int index, const float *image, const flo
     k->end_bf16();
 }
 
-/* Row sums as in float32 (backward.c), of rounded rows and values. */
-void mc_bf16_winners(const mc_run *run, int index, const float *image, const float *dy,
-                     const uint8_t *mask, float *dimage, float *dweight) {
+/* Row sums and spreads as in float32 (backward.c), of rounded rows and values. */
+void mc_bf16_winners(const mc_run *run, int index, const float *images, int n, const float *dy,
+                     const uint8_t *mask, float *dimages, float *dweight) {
     const mc_kernels *k = run->net->kernels;
     const mc_op *op = &run->net->ops[index];
     const mc_scratch s = mc_scratch_of(run, op);
     const bf16_scratch low = scratch_of(run, op);
-    const int n_out = op->n_out, windows = op->n_positions / 4, kh = op->layer.kernel_height;
-    const int length = op->layer.kernel_width * op->in.channels;
+    const int n_out = op->n_out, windows = n * op->n_positions / 4, kh = op->layer.kernel_height;
+    const int length = op->layer.kernel_width * op->in.channels, stride = windows + 1;
     const ptrdiff_t row = op->padded.width * op->in.channels;
-    k->round_bf16(image, mc_size(op->padded), low.rounded);
+    const float *back = run->bf16[index].back;
+    k->round_bf16(images, (size_t)n * mc_size(op->padded), low.rounded);
+    k->round_floats(dy, (size_t)n * op->out_size, low.dy);
+    k->list_winners(low.dy, mask, n_out, windows, op->positions, s.filter_terms, stride,
+                    s.filter_counts);
     for (int c = 0; c < n_out; c++) {
-        const int n =
-            mc_list_winners(dy + c, mask + c, n_out, windows, op->positions, s.filter_terms);
-        if (n)
-            k->patch_sum_bf16(low.rounded, s.filter_terms, n, kh, row,
+        mc_term *terms = s.filter_terms + c * stride;
+        if (s.filter_counts[c])
+            k->patch_sum_bf16(low.rounded, terms, s.filter_counts[c], kh, row,
                               dweight + (size_t)c * (size_t)op->n_taps, length, length);
     }
-    for (int w = 0; w < windows; w++, dy += n_out, mask += n_out) {
+    for (int c = 0; c < n_out && mc_spreads(run->net, op); c++)
+        k->patch_spread(back + c * op->n_taps, kh, s.filter_terms + c * stride, s.filter_counts[c],
+                        dimages, row, length);
+    for (int w = 0; w < windows && !mc_spreads(run->net, op); w++) {
         const int32_t *position = op->positions + 4 * w;
-        const uint64_t counts = mc_sort_by_position(dy, mask, n_out, op->n_taps, s.terms);
+        const uint64_t counts =
+            mc_sort_by_position(low.dy + w * n_out, mask + w * n_out, n_out, op->n_taps, s.terms);
         for (int q = 0; q < 4; q++) {
-            const int n = (int)(counts >> 16 * q & 0xffff);
-            if (n)
-                k->patch_sum_bf16(run->bf16[index].back, s.terms + q * n_out, n, kh, length,
-                                  dimage + position[q], row, length);
+            const int terms = (int)(counts >> 16 * q & 0xffff);
+            if (terms)
+                k->patch_sum_bf16(back, s.terms + q * n_out, terms, kh, length,
+                                  dimages + position[q], row, length);
         }
     }
 }

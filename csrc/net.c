@@ -148,6 +148,8 @@ static void fuse_pool(mc_op *op, int lane) {
      * few. */
     op->by_filter = op->needs_dx || op->layer.kernel_width * op->in.channels >= lane ||
                     op->n_taps >= 2 * op->n_out;
+    const size_t images = MC_WINNER_FLOATS / mc_size(op->padded);
+    op->winner_images = images < 1 ? 1 : images < MC_WINNER_IMAGES ? (int)images : MC_WINNER_IMAGES;
 }
 
 /* A dense layer whose units would leave lanes of its weight gradient idle, unlike its inputs. */
@@ -172,7 +174,7 @@ static mc_status plan(mc_shape input, const mc_layer *layers, int n_layers, int 
             shape = ops[n - 1].out;
             continue;
         }
-        ops[n] = (mc_op){.layer = layers[i], .source = i, .in = shape};
+        ops[n] = (mc_op){.layer = layers[i], .source = i, .in = shape, .winner_images = 1};
         if (!check_op(&ops[n])) return MC_BAD_SPEC;
         if (layers[i].type == MC_DENSE) ops[n].by_filter = is_narrow(&ops[n], lane);
         ops[n].needs_dx = has_parameters;
@@ -204,7 +206,8 @@ static void lay_out(mc_net *net, mc_arena *arena) {
     for (int i = 0; i < net->n_ops; i++) {
         mc_op *op = &net->ops[i];
         op->taps = mc_take(arena, (size_t)op->n_taps, sizeof(int32_t));
-        op->positions = mc_take(arena, (size_t)op->n_positions, sizeof(int32_t));
+        const size_t places = (size_t)op->n_positions * (size_t)op->winner_images;
+        op->positions = mc_take(arena, places, sizeof(int32_t));
         op->back_taps = mc_take(arena, (size_t)op->n_back_taps, sizeof(int32_t));
         op->back_positions = mc_take(arena, (size_t)op->n_back_positions, sizeof(int32_t));
         if (mc_has_matrix(op))
@@ -239,6 +242,8 @@ static void fill_tables(mc_op *op) {
             for (int x = 0; x < op->out.width; x++)
                 for (int q = 0; q < 4; q++)
                     *position++ = (2 * y + q / 2) * row + (2 * x + q % 2) * c;
+        for (int i = op->n_positions; i < op->n_positions * op->winner_images; i++)
+            *position++ = op->positions[i - op->n_positions] + (int32_t)mc_size(op->padded);
     } else {
         fill_taps(position, op->conv_height, op->conv_width, 1, c, row);
     }

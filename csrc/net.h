@@ -21,6 +21,8 @@ enum {
     MC_FEW_IMAGES = 4,         /* from here on dense loops pay */
     MC_MOST_ROWS = 1 << 24,    /* floats of packed rows */
     MC_INK_BLOCK = 96,         /* pixels whose rows of weights fit a first-level cache */
+    MC_WINNER_IMAGES = 4,      /* images whose winners are listed together, at most, and */
+    MC_WINNER_FLOATS = 1 << 15 /* their floats */
 };
 
 typedef struct {
@@ -41,7 +43,8 @@ typedef struct {
 
     /* Forward and weight gradient: on the padded input. */
     int n_taps, n_positions;
-    int32_t *taps, *positions;
+    int32_t *taps, *positions; /* positions of winner_images images, one behind the other */
+    int winner_images;         /* of a pooled convolution; else 1 */
     /* Input gradient as a convolution of the (padded) output gradient; 0 where not used. */
     int n_back_taps, n_back_positions;
     int32_t *back_taps, *back_positions;

@@ -84,28 +84,29 @@ void mc_bf16_conv(const mc_run *run, int op, const mc_values *v, int relu);
 /* dweight += of one image, inside its border. */
 void mc_bf16_conv_dw(const mc_run *run, int op, const float *image, const float *dy,
                      float *dweight);
-/* Both gradients of one image from the winners of a pooling; dimage, dweight as conv_winners. */
-void mc_bf16_winners(const mc_run *run, int op, const float *image, const float *dy,
-                     const uint8_t *mask, float *dimage, float *dweight);
+/* Both gradients of n images from the winners of a pooling, as conv_winners. */
+void mc_bf16_winners(const mc_run *run, int op, const float *images, int n, const float *dy,
+                     const uint8_t *mask, float *dimages, float *dweight);
 void mc_bf16_conv_dx(const mc_run *run, int op, const float *dy, float *dx);
 
 size_t mc_scratch_bytes(const mc_net *net, int training);
 
 /* Scratch of the op kinds; the same code counts and carves. */
 typedef struct {
-    float *padded;         /* an input with its border */
-    uint8_t *ink;          /* (padded input + 64): which pixels are not zero */
-    uint64_t *ink_rows;    /* (padded height): the same, as bits */
-    int32_t *live;         /* (windows + 1) */
-    int32_t *live_places;  /* (n_positions) */
-    float *tile;           /* (4 MC_POOL_WINDOWS, cols) before pooling */
-    float *winograd_in;    /* (16, MC_WINOGRAD_WINDOWS, channels) */
-    float *winograd_out;   /* (16, MC_WINOGRAD_WINDOWS, cols) */
-    mc_term *terms;        /* lists for row_sum; of winners: (4, n_out) */
-    float *sums;           /* (row_stride) */
-    float *back_padded;    /* an output gradient with its border */
-    float *dy_panel;       /* (MC_DY_CHUNK, cols) */
-    mc_term *filter_terms; /* (windows): one filter's winners */
+    float *padded;          /* an input with its border */
+    uint8_t *ink;           /* (padded input + 64): which pixels are not zero */
+    uint64_t *ink_rows;     /* (padded height): the same, as bits */
+    int32_t *live;          /* (windows + 1) */
+    int32_t *live_places;   /* (n_positions) */
+    float *tile;            /* (4 MC_POOL_WINDOWS, cols) before pooling */
+    float *winograd_in;     /* (16, MC_WINOGRAD_WINDOWS, channels) */
+    float *winograd_out;    /* (16, MC_WINOGRAD_WINDOWS, cols) */
+    mc_term *terms;         /* lists for row_sum; of winners: (4, n_out) */
+    float *sums;            /* (row_stride) */
+    float *back_padded;     /* an output gradient with its border */
+    float *dy_panel;        /* (MC_DY_CHUNK, cols) */
+    mc_term *filter_terms;  /* (n_out, windows of winner_images + 1): each filter's winners */
+    int32_t *filter_counts; /* (n_out) */
     float *dx_padded;
 } mc_scratch;
 
@@ -116,13 +117,6 @@ static inline mc_scratch mc_scratch_of(const mc_run *run, const mc_op *op) {
     mc_arena arena = {.base = run->scratch};
     mc_carve(run->net, op, run->training, &arena, &s);
     return s;
-}
-
-/* x != 0, without a branch to guess. */
-static inline int mc_is_live(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (bits << 1) != 0;
 }
 
 /* sparse.c: n images through a dense layer, one by one. */
@@ -180,13 +174,16 @@ static inline int mc_live_run(const mc_live *live, int i, int last) {
 void mc_winograd_image(const mc_net *net, const mc_op *op, const mc_scratch *s, const float *image,
                        int relu, float *y, uint8_t *mask);
 
+/* Whether a pooled convolution's input gradient is spread filter by filter: where pixels are whole
+ * vectors, so that no load overlaps the store before it. */
+static inline int mc_spreads(const mc_net *net, const mc_op *op) {
+    return op->in.channels % net->kernels->lane == 0;
+}
+
 /* Of a pooling: the winners of one window with a gradient, by position: lists q * n_out .., their
  * lengths packed into one word of four times 16 bits, so that no count waits for a store. */
 uint64_t mc_sort_by_position(const float *dy, const uint8_t *winner, int n_out, int n_taps,
                              mc_term *restrict terms);
-/* The winners of one filter with a gradient; returns how many. */
-int mc_list_winners(const float *dy, const uint8_t *winner, int n_out, int windows,
-                    const int32_t *position, mc_term *restrict terms);
 
 /* The image inside a border of zeros. */
 void mc_pad(const float *image, mc_shape shape, int pad_height, int pad_width, float *padded);

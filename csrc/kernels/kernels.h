@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "../mnistc.h"
 
@@ -37,6 +38,13 @@ typedef struct {
     int32_t offset; /* of the row, in floats */
     float value;
 } mc_term;
+
+/* x != 0, without a branch to guess. */
+static inline int mc_is_live(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits << 1) != 0;
+}
 
 /* A product of rounded operands, see dot_bf16. */
 typedef struct {
@@ -91,6 +99,12 @@ struct mc_kernels {
     int (*list_inputs)(const float *x, size_t n, int32_t stride, int32_t first, mc_term *terms);
     /* The same of what from_uint8 makes of x. */
     int (*list_pixels)(const uint8_t *x, size_t n, int32_t stride, int32_t first, mc_term *terms);
+    /* The winners of 2x2 windows that have a gradient, filter by filter: for each filter c the
+     * terms from terms[c * stride] on, in the order of the windows, with offsets position[4 * w +
+     * winner[w * n_out + c]] and values dy[w * n_out + c], count[c] of them. stride >= n_windows.
+     */
+    void (*list_winners)(const float *dy, const uint8_t *winner, int n_out, int n_windows,
+                         const int32_t *position, mc_term *terms, ptrdiff_t stride, int32_t *count);
     /* sums[terms[i].offset + j] += terms[i].value * row[j], j < length: its transpose. */
     void (*row_spread)(const float *row, const mc_term *terms, int n, float *sums, int length);
     /* The same for a patch of several rows: sums[terms[i].offset + y * sum_stride + j] +=
@@ -174,6 +188,8 @@ struct mc_kernels {
      * or as words of 16 bits.
      * n > 0 values; `out` has room for as many floats. Words are followed by a zero. */
     void (*round_bf16)(const float *x, size_t n, void *out);
+    /* The same as floats whose lower halves are zero. */
+    void (*round_floats)(const float *x, size_t n, float *out);
     /* Each of n rounded values beside the one `stride` further on (0 beyond the end): out (n, 2).
      */
     void (*pair_bf16)(const void *rounded, size_t n, size_t stride, void *out);
@@ -182,8 +198,8 @@ struct mc_kernels {
     void (*pack_bf16)(const float *panel, int n_taps, int run, float *out);
     /* As dot_panel, for several panels: out[q * out_panel + p * out_stride + c]. */
     void (*dot_bf16)(const mc_product *product);
-    /* As patch_sum, of rounded patches; rounds the n > 0 values of the terms, too, and has room for
-     * one term more. */
+    /* As patch_sum, of rounded patches and n > 0 rounded values; there is room for one term more.
+     */
     void (*patch_sum_bf16)(const void *patches, mc_term *terms, int n, int rows,
                            ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length);
     /* Around calls of dot_bf16, on their thread: its tile registers, where it has any. */

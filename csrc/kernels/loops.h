@@ -40,10 +40,8 @@ static int list_inputs(const float *x, size_t n, int32_t stride, int32_t first, 
             if (!(pairs[0] | pairs[1] | pairs[2] | pairs[3])) continue;
         }
         for (size_t i = i0; i < end; i++) {
-            uint32_t bits;
-            memcpy(&bits, x + i, sizeof bits);
             terms[count] = (mc_term){first + (int32_t)i * stride, x[i]};
-            count += (bits << 1) != 0;
+            count += mc_is_live(x[i]);
         }
     }
     return count;
@@ -56,6 +54,27 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
         count += x[i] != 0;
     }
     return count;
+}
+#endif
+
+/* One filter's winners from window w on, behind the `count` terms that there are; returns how many
+ * there are then. */
+static inline int list_filter(const float *dy, const uint8_t *winner, int n_out, int w,
+                              int n_windows, const int32_t *position, mc_term *restrict terms,
+                              int count) {
+    for (ptrdiff_t i = (ptrdiff_t)w * n_out; w < n_windows; w++, i += n_out) {
+        terms[count] = (mc_term){position[4 * w + winner[i]], dy[i]};
+        count += mc_is_live(dy[i]);
+    }
+    return count;
+}
+
+#ifndef HAVE_LIST_WINNERS
+static void list_winners(const float *dy, const uint8_t *winner, int n_out, int n_windows,
+                         const int32_t *position, mc_term *terms, ptrdiff_t stride,
+                         int32_t *count) {
+    for (int c = 0; c < n_out; c++, terms += stride)
+        count[c] = list_filter(dy + c, winner + c, n_out, 0, n_windows, position, terms, 0);
 }
 #endif
 
@@ -301,9 +320,12 @@ static inline float nearest_bf16(float x) {
     return x;
 }
 
+static void round_floats(const float *x, size_t n, float *out) {
+    for (size_t i = 0; i < n; i++) out[i] = nearest_bf16(x[i]);
+}
+
 static void round_bf16(const float *x, size_t n, void *out) {
-    float *rounded = out;
-    for (size_t i = 0; i < n; i++) rounded[i] = nearest_bf16(x[i]);
+    round_floats(x, n, out);
 }
 
 static void pair_bf16(const void *rounded, size_t n, size_t stride, void *out) {
@@ -349,7 +371,6 @@ static void dot_bf16(const mc_product *d) {
 
 static void patch_sum_bf16(const void *patches, mc_term *terms, int n, int rows,
                            ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length) {
-    for (int i = 0; i < n; i++) terms[i].value = nearest_bf16(terms[i].value);
     patch_sum(patches, terms, n, rows, row_stride, sum, sum_stride, length);
 }
 
@@ -375,6 +396,7 @@ static void end_bf16(void) {}
                               .outer_panel = outer_panel,                                          \
                               .list_inputs = list_inputs,                                          \
                               .list_pixels = list_pixels,                                          \
+                              .list_winners = list_winners,                                        \
                               .row_sum = row_sum,                                                  \
                               .row_sums = row_sums,                                                \
                               .patch_sum = patch_sum,                                              \
@@ -407,6 +429,7 @@ static void end_bf16(void) {}
                               .depthwise_gradient = depthwise_gradient,                            \
                               .augment_image = augment_image,                                      \
                               .round_bf16 = round_bf16,                                            \
+                              .round_floats = round_floats,                                        \
                               .pair_bf16 = pair_bf16,                                              \
                               .pack_bf16 = pack_bf16,                                              \
                               .dot_bf16 = dot_bf16,                                                \
