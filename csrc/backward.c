@@ -12,7 +12,7 @@
 
 size_t mc_back_floats(const mc_net *net, const mc_op *op) {
     if (!mc_has_matrix(op)) return 0;
-    if (op->fused_pool) return op->n_weights + MC_SLACK;
+    if (op->fused_pool) return (size_t)op->n_out * (size_t)op->n_back_taps;
     return (size_t)mc_back_parts(net, op) * (size_t)(op->n_back_taps + 1) *
            (size_t)net->kernels->cols;
 }
@@ -23,14 +23,18 @@ int mc_back_parts(const mc_net *net, const mc_op *op) {
     return op->groups * mc_panels_of(net, op->group_in);
 }
 
-/* (out, taps) for the winners, else panels over the input channels with taps (ky, kx, out), the
- * kernel turned by half a circle. */
+/* (out, taps of filled pixels) for the winners, else panels over the input channels with taps (ky,
+ * kx, out), the kernel turned by half a circle. */
 void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back) {
     const float *weight = net->parameters + op->weight;
     const int n_out = op->n_out, cols = net->kernels->cols;
     if (op->fused_pool) {
-        for (int t = 0; t < op->n_taps; t++)
-            for (int c = 0; c < n_out; c++) back[c * op->n_taps + t] = weight[t * n_out + c];
+        const int channels = op->in.channels, filled = op->back_padded.channels;
+        memset(back, 0, mc_back_floats(net, op) * sizeof(float));
+        for (int t = 0; t < op->n_taps; t++) {
+            float *to = back + t / channels * filled + t % channels;
+            for (int c = 0; c < n_out; c++) to[c * op->n_back_taps] = weight[t * n_out + c];
+        }
         return;
     }
     const mc_columns columns = mc_back_columns(net, op, part);
@@ -155,17 +159,17 @@ static void conv_weight_unpooled(const mc_run *run, const mc_op *op, const mc_sc
     }
 }
 
-__attribute__((noinline)) uint64_t mc_sort_by_position(const float *dy, const uint8_t *winner,
-                                                       int n_out, int n_taps,
-                                                       mc_term *restrict terms) {
-    uint64_t counts = 0;
-    for (int c = 0; c < n_out; c++) {
-        const int q = winner[c];
-        const size_t here = (size_t)(q * n_out) + (counts >> 16 * q & 0xffff);
-        terms[here] = (mc_term){c * n_taps, dy[c]};
-        counts += (uint64_t)mc_is_live(dy[c]) << 16 * q;
-    }
-    return counts;
+void mc_spread_winners(const mc_run *run, const mc_op *op, const mc_scratch *s, const float *dy,
+                       const uint8_t *mask, int windows, const float *back, float *dimages) {
+    const mc_kernels *k = run->net->kernels;
+    const mc_shape image = op->back_padded;
+    if (image.channels != op->in.channels)
+        k->list_winners(dy, mask, op->n_out, windows, op->back_positions, s->filter_terms,
+                        windows + 1, s->filter_counts);
+    for (int c = 0; c < op->n_out; c++)
+        k->patch_spread(back + c * op->n_back_taps, op->layer.kernel_height,
+                        s->filter_terms + c * (windows + 1), s->filter_counts[c], dimages,
+                        image.width * image.channels, op->layer.kernel_width * image.channels);
 }
 
 /* Both gradients of n images from their winners. Lists of several images are longer, so that a
@@ -181,37 +185,32 @@ static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s
         k->winner_sum(images, row, op->positions, windows, dy, mask, n_out, dweight, kh, length);
         return;
     }
-    const int stride = windows + 1;
-    k->list_winners(dy, mask, n_out, windows, op->positions, s->filter_terms, stride,
+    k->list_winners(dy, mask, n_out, windows, op->positions, s->filter_terms, windows + 1,
                     s->filter_counts);
     for (int c = 0; c < n_out; c++)
-        k->patch_sum(images, s->filter_terms + c * stride, s->filter_counts[c], kh, row,
+        k->patch_sum(images, s->filter_terms + c * (windows + 1), s->filter_counts[c], kh, row,
                      dweight + (size_t)c * (size_t)op->n_taps, length, length);
-    if (dimages && mc_spreads(run->net, op)) {
-        for (int c = 0; c < n_out; c++)
-            k->patch_spread(back + c * op->n_taps, kh, s->filter_terms + c * stride,
-                            s->filter_counts[c], dimages, row, length);
-        return;
-    }
-    for (int w = 0; dimages && w < windows; w++, dy += n_out, mask += n_out) {
-        const int32_t *position = op->positions + 4 * w;
-        const uint64_t counts = mc_sort_by_position(dy, mask, n_out, op->n_taps, s->terms);
-        for (int q = 0; q < 4; q++) {
-            const int terms = (int)(counts >> 16 * q & 0xffff);
-            if (terms)
-                k->patch_sum(back, s->terms + q * n_out, terms, kh, length, dimages + position[q],
-                             row, length);
-        }
-    }
+    if (dimages) mc_spread_winners(run, op, s, dy, mask, windows, back, dimages);
 }
 
-static void unpad(const float *padded, mc_shape shape, int pad_height, int pad_width,
-                  float *image) {
-    const size_t row = (size_t)shape.width * (size_t)shape.channels;
-    const size_t side = (size_t)pad_width * (size_t)shape.channels;
-    padded += (size_t)pad_height * (row + 2 * side) + side;
-    for (int y = 0; y < shape.height; y++, image += row, padded += row + 2 * side)
-        memcpy(image, padded, row * sizeof(float));
+/* The first `channels` values of n pixels that have `filled`. */
+static void take_channels(const float *pixels, int n, int filled, int channels, float *out) {
+    for (; n > 1; n--, pixels += filled, out += channels) /* what is too much is overwritten */
+        for (int c = 0; c < channels; c += 4) memcpy(out + c, pixels + c, 4 * sizeof(float));
+    memcpy(out, pixels, (size_t)channels * sizeof(float));
+}
+
+/* An image without its border, of pixels that may be filled up to fours. */
+static void unpad(const float *padded, mc_shape from, mc_shape shape, float *image) {
+    const int row = from.width * from.channels;
+    padded += (from.height - shape.height) / 2 * row;
+    padded += (from.width - shape.width) / 2 * from.channels;
+    for (int y = 0; y < shape.height; y++, padded += row, image += shape.width * shape.channels) {
+        if (from.channels == shape.channels)
+            memcpy(image, padded, (size_t)(shape.width * shape.channels) * sizeof(float));
+        else
+            take_channels(padded, shape.width, from.channels, shape.channels, image);
+    }
 }
 
 /* n images of a convolution with a pooling, from the first on. */
@@ -221,12 +220,13 @@ static void pooled_backward(const mc_run *run, int index, const mc_values *v, si
     const mc_kernels *k = net->kernels;
     const mc_op *op = &net->ops[index];
     const mc_scratch s = mc_scratch_of(run, op);
-    const size_t size = mc_size(op->padded);
+    const size_t size = mc_size(op->padded), back_size = mc_size(op->back_padded);
     const int has_pad = op->pad_height || op->pad_width;
     const float *images = v->x + first * op->in_size, *dy = v->dy + first * op->out_size;
     const uint8_t *mask = v->mask + first * op->mask_size;
     float *dx = v->dx ? v->dx + first * op->in_size : NULL;
-    float *dimages = dx && has_pad ? s.dx_padded : dx;
+    const int is_copy = has_pad || op->back_padded.channels != op->in.channels;
+    float *dimages = dx && is_copy ? s.dx_padded : dx;
     /* The copy has room behind it, which short rows ask for. */
     if (has_pad || (op->by_filter && op->layer.kernel_width * op->in.channels < k->lane)) {
         for (size_t i = 0; i < n; i++)
@@ -235,7 +235,7 @@ static void pooled_backward(const mc_run *run, int index, const mc_values *v, si
         images = s.padded;
     }
     k->column_sums(dy, (int)n * op->n_positions / 4, op->n_out, v->dbias);
-    if (dimages) memset(dimages, 0, n * size * sizeof(float));
+    if (dimages) memset(dimages, 0, n * back_size * sizeof(float));
     if (dimages && run->bf16)
         mc_bf16_winners(run, index, images, (int)n, dy, mask, dimages, v->dweight);
     else if (op->by_filter)
@@ -243,8 +243,8 @@ static void pooled_backward(const mc_run *run, int index, const mc_values *v, si
     for (size_t i = 0; i < n && !op->by_filter; i++)
         conv_weight_unpooled(run, op, &s, images + i * size, dy + i * op->out_size,
                              mask + i * op->mask_size, v->dweight);
-    for (size_t i = 0; i < n && dx && has_pad; i++)
-        unpad(dimages + i * size, op->in, op->pad_height, op->pad_width, dx + i * op->in_size);
+    for (size_t i = 0; i < n && dx && is_copy; i++)
+        unpad(dimages + i * back_size, op->back_padded, op->in, dx + i * op->in_size);
 }
 
 static void conv_backward(const mc_run *run, int index, const mc_values *v, size_t i) {
@@ -300,7 +300,7 @@ static void depthwise_backward(const mc_run *run, const mc_op *op, const mc_valu
     if (dimage) memset(dimage, 0, mc_size(op->padded) * sizeof(float));
     k->depthwise_gradient(image, op->positions, op->n_positions, op->taps, op->n_taps,
                           run->net->parameters + op->weight, dy, op->n_out, v->dweight, dimage);
-    if (dx && has_pad) unpad(dimage, op->in, op->pad_height, op->pad_width, dx);
+    if (dx && has_pad) unpad(dimage, op->padded, op->in, dx);
 }
 
 static void pool_backward(const mc_op *op, const float *dy, const uint8_t *mask, float *dx) {

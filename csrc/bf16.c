@@ -108,7 +108,7 @@ size_t mc_bf16_panels_floats(const mc_net *net, const mc_op *op) {
 }
 
 size_t mc_bf16_back_floats(const mc_net *net, const mc_op *op) {
-    if (op->fused_pool) return op->n_weights + MC_SLACK;
+    if (op->fused_pool) return mc_back_floats(net, op);
     return (size_t)mc_back_parts(net, op) * mc_bf16_panel_floats(net, op->n_back_taps);
 }
 
@@ -128,10 +128,7 @@ void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *
 void mc_bf16_pack_back(const mc_net *net, const mc_op *op, int part, const float *back,
                        const mc_bf16 *weights) {
     if (op->fused_pool) {
-        if (mc_spreads(net, op))
-            net->kernels->round_floats(back, op->n_weights, weights->back);
-        else
-            net->kernels->round_bf16(back, op->n_weights, weights->back);
+        net->kernels->round_floats(back, mc_back_floats(net, op), weights->back);
         return;
     }
     pack(net, back, op->n_back_taps, run_of(op, op->n_back_taps, op->n_out), part, weights->back);
@@ -392,7 +389,6 @@ void mc_bf16_winners(const mc_run *run, int index, const float *images, int n, c
     const int n_out = op->n_out, windows = n * op->n_positions / 4, kh = op->layer.kernel_height;
     const int length = op->layer.kernel_width * op->in.channels, stride = windows + 1;
     const ptrdiff_t row = op->padded.width * op->in.channels;
-    const float *back = run->bf16[index].back;
     k->round_bf16(images, (size_t)n * mc_size(op->padded), low.rounded);
     k->round_floats(dy, (size_t)n * op->out_size, low.dy);
     k->list_winners(low.dy, mask, n_out, windows, op->positions, s.filter_terms, stride,
@@ -403,18 +399,5 @@ void mc_bf16_winners(const mc_run *run, int index, const float *images, int n, c
             k->patch_sum_bf16(low.rounded, terms, s.filter_counts[c], kh, row,
                               dweight + (size_t)c * (size_t)op->n_taps, length, length);
     }
-    for (int c = 0; c < n_out && mc_spreads(run->net, op); c++)
-        k->patch_spread(back + c * op->n_taps, kh, s.filter_terms + c * stride, s.filter_counts[c],
-                        dimages, row, length);
-    for (int w = 0; w < windows && !mc_spreads(run->net, op); w++) {
-        const int32_t *position = op->positions + 4 * w;
-        const uint64_t counts =
-            mc_sort_by_position(low.dy + w * n_out, mask + w * n_out, n_out, op->n_taps, s.terms);
-        for (int q = 0; q < 4; q++) {
-            const int terms = (int)(counts >> 16 * q & 0xffff);
-            if (terms)
-                k->patch_sum_bf16(back, s.terms + q * n_out, terms, kh, length,
-                                  dimages + position[q], row, length);
-        }
-    }
+    mc_spread_winners(run, op, &s, low.dy, mask, windows, run->bf16[index].back, dimages);
 }

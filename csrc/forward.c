@@ -19,7 +19,8 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
     if (type == MC_CONV2D || type == MC_DEPTHWISE_CONV2D) {
         const size_t images = training ? (size_t)op->winner_images : 1;
         s->padded = mc_take_floats(arena, images * mc_size(op->padded) + MC_SLACK);
-        s->dx_padded = mc_take_floats(arena, training ? images * mc_size(op->padded) : 0);
+        const size_t dx = mc_size(op->fused_pool ? op->back_padded : op->padded);
+        s->dx_padded = mc_take_floats(arena, training ? images * dx : 0);
     }
     if (op->fused_pool) {
         const size_t places = (size_t)op->n_positions;
@@ -38,11 +39,11 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
     s->dy_panel = mc_take_floats(arena, MC_DY_CHUNK * cols);
     if (op->by_filter && op->fused_pool) {
         const size_t windows = (size_t)(op->n_positions / 4 * op->winner_images);
-        s->terms = mc_take(arena, 4 * n_out + 1, sizeof(mc_term));
         s->filter_terms = mc_take(arena, n_out * (windows + 1), sizeof(mc_term));
         s->filter_counts = mc_take(arena, n_out, sizeof(int32_t));
     }
-    if (op->n_back_positions) s->back_padded = mc_take_floats(arena, mc_size(op->back_padded));
+    if (op->n_back_positions && !op->fused_pool)
+        s->back_padded = mc_take_floats(arena, mc_size(op->back_padded));
 }
 
 size_t mc_scratch_bytes(const mc_net *net, int training) {

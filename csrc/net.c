@@ -137,19 +137,22 @@ static int can_fuse(const mc_op *conv, const mc_layer *pool) {
            conv->conv_height >= 2 && conv->conv_width >= 2 && conv->n_out < 1 << 16;
 }
 
-static void fuse_pool(mc_op *op, int lane) {
+static void fuse_pool(mc_op *op, const mc_kernels *k) {
     op->fused_pool = 1;
     op->winograd = mc_winograd_fits(op);
     op->out = (mc_shape){op->conv_height / 2, op->conv_width / 2, op->n_out};
     op->out_size = op->mask_size = mc_size(op->out);
     op->n_positions = op->out.height * op->out.width * 4;
-    op->n_back_taps = op->n_back_positions = 0;
     /* In a first layer, rows of (kernel width x channels) must be worth a vector, or the filters
      * few. */
-    op->by_filter = op->needs_dx || op->layer.kernel_width * op->in.channels >= lane ||
+    op->by_filter = op->needs_dx || op->layer.kernel_width * op->in.channels >= k->lane ||
                     op->n_taps >= 2 * op->n_out;
     const size_t images = MC_WINNER_FLOATS / mc_size(op->padded);
     op->winner_images = images < 1 ? 1 : images < MC_WINNER_IMAGES ? (int)images : MC_WINNER_IMAGES;
+    op->back_padded = op->padded;
+    op->back_padded.channels = (op->in.channels + k->unit - 1) / k->unit * k->unit;
+    op->n_back_taps = op->layer.kernel_height * op->layer.kernel_width * op->back_padded.channels;
+    op->n_back_positions = op->n_positions;
 }
 
 /* A dense layer whose units would leave lanes of its weight gradient idle, unlike its inputs. */
@@ -157,8 +160,8 @@ static int is_narrow(const mc_op *op, int lane) {
     return !op->wide && op->n_out % lane && op->n_taps >= lane && op->n_taps >= op->n_out;
 }
 
-static mc_status plan(mc_shape input, const mc_layer *layers, int n_layers, int lane, mc_op *ops,
-                      int *n_ops, int *bad) {
+static mc_status plan(mc_shape input, const mc_layer *layers, int n_layers, const mc_kernels *k,
+                      mc_op *ops, int *n_ops, int *bad) {
     mc_shape shape = input;
     int n = 0, has_parameters = 0; /* before the op at hand */
     *bad = -1;
@@ -170,13 +173,13 @@ static mc_status plan(mc_shape input, const mc_layer *layers, int n_layers, int 
     for (int i = 0; i < n_layers; i++) {
         *bad = i;
         if (n && can_fuse(&ops[n - 1], &layers[i])) {
-            fuse_pool(&ops[n - 1], lane);
+            fuse_pool(&ops[n - 1], k);
             shape = ops[n - 1].out;
             continue;
         }
         ops[n] = (mc_op){.layer = layers[i], .source = i, .in = shape, .winner_images = 1};
         if (!check_op(&ops[n])) return MC_BAD_SPEC;
-        if (layers[i].type == MC_DENSE) ops[n].by_filter = is_narrow(&ops[n], lane);
+        if (layers[i].type == MC_DENSE) ops[n].by_filter = is_narrow(&ops[n], k->lane);
         ops[n].needs_dx = has_parameters;
         has_parameters |= ops[n].n_weights > 0;
         shape = ops[n++].out;
@@ -206,10 +209,10 @@ static void lay_out(mc_net *net, mc_arena *arena) {
     for (int i = 0; i < net->n_ops; i++) {
         mc_op *op = &net->ops[i];
         op->taps = mc_take(arena, (size_t)op->n_taps, sizeof(int32_t));
-        const size_t places = (size_t)op->n_positions * (size_t)op->winner_images;
-        op->positions = mc_take(arena, places, sizeof(int32_t));
+        const size_t images = (size_t)op->winner_images;
+        op->positions = mc_take(arena, images * (size_t)op->n_positions, sizeof(int32_t));
         op->back_taps = mc_take(arena, (size_t)op->n_back_taps, sizeof(int32_t));
-        op->back_positions = mc_take(arena, (size_t)op->n_back_positions, sizeof(int32_t));
+        op->back_positions = mc_take(arena, images * (size_t)op->n_back_positions, sizeof(int32_t));
         if (mc_has_matrix(op))
             op->panels = mc_take_floats(arena, (size_t)op->n_panels * mc_panel_floats(net, op));
         op->winograd_panels = mc_take_floats(arena, mc_winograd_floats(net, op));
@@ -226,6 +229,18 @@ static void fill_taps(int32_t *taps, int kh, int kw, int channels, int pixel, in
             for (int c = 0; c < channels; c++) *taps++ = (int32_t)(y * row + x * pixel + c);
 }
 
+/* Window by window, so that the pooling finds its four together; in images of this shape. */
+static void fill_windows(const mc_op *op, mc_shape image, int32_t *position) {
+    const size_t size = mc_size(image);
+    const int row = image.width * image.channels;
+    for (int i = 0; i < op->winner_images; i++)
+        for (int y = 0; y < op->out.height; y++)
+            for (int x = 0; x < op->out.width; x++)
+                for (int q = 0; q < 4; q++)
+                    *position++ = (int32_t)((size_t)i * size) + (2 * y + q / 2) * row +
+                                  (2 * x + q % 2) * image.channels;
+}
+
 static void fill_tables(mc_op *op) {
     const mc_layer *l = &op->layer;
     if (l->type == MC_DENSE) {
@@ -236,17 +251,12 @@ static void fill_tables(mc_op *op) {
     if (l->type != MC_CONV2D && l->type != MC_DEPTHWISE_CONV2D) return;
     const int c = op->in.channels, row = op->padded.width * c;
     fill_taps(op->taps, l->kernel_height, l->kernel_width, op->group_in, c, row);
-    int32_t *position = op->positions;
-    if (op->fused_pool) { /* window by window, so that the pooling finds its four together */
-        for (int y = 0; y < op->out.height; y++)
-            for (int x = 0; x < op->out.width; x++)
-                for (int q = 0; q < 4; q++)
-                    *position++ = (2 * y + q / 2) * row + (2 * x + q % 2) * c;
-        for (int i = op->n_positions; i < op->n_positions * op->winner_images; i++)
-            *position++ = op->positions[i - op->n_positions] + (int32_t)mc_size(op->padded);
-    } else {
-        fill_taps(position, op->conv_height, op->conv_width, 1, c, row);
+    if (op->fused_pool) {
+        fill_windows(op, op->padded, op->positions);
+        fill_windows(op, op->back_padded, op->back_positions);
+        return;
     }
+    fill_taps(op->positions, op->conv_height, op->conv_width, 1, c, row);
     const int back_row = op->back_padded.width * op->n_out;
     if (op->n_back_taps)
         fill_taps(op->back_taps, l->kernel_height, l->kernel_width, op->group_out, op->n_out,
@@ -263,7 +273,7 @@ mc_status mc_net_create(mc_net **out, mc_shape input, const mc_layer *layers, in
     mc_op *ops = calloc((size_t)n_layers + 1, sizeof *ops); /* the plan, before its size is known */
     if (!ops) return MC_NO_MEMORY;
     mc_net draft = {.kernels = kernels, .input = input, .ops = ops};
-    mc_status status = plan(input, layers, n_layers, kernels->lane, ops, &draft.n_ops, bad_layer);
+    mc_status status = plan(input, layers, n_layers, kernels, ops, &draft.n_ops, bad_layer);
     if (status == MC_OK) {
         place_parameters(&draft);
         mc_arena arena = {0};

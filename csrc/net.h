@@ -45,7 +45,10 @@ typedef struct {
     int n_taps, n_positions;
     int32_t *taps, *positions; /* positions of winner_images images, one behind the other */
     int winner_images;         /* of a pooled convolution; else 1 */
-    /* Input gradient as a convolution of the (padded) output gradient; 0 where not used. */
+    /* Input gradient as a convolution of the (padded) output gradient; 0 where not used. With a
+     * pooling: back_padded is the padded input gradient, its pixels filled up to whole vectors,
+     * back_positions those of the windows in it, n_back_taps the floats of a filter of such pixels.
+     */
     int n_back_taps, n_back_positions;
     int32_t *back_taps, *back_positions;
     int back_pad_height, back_pad_width;

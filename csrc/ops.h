@@ -101,7 +101,7 @@ typedef struct {
     float *tile;            /* (4 MC_POOL_WINDOWS, cols) before pooling */
     float *winograd_in;     /* (16, MC_WINOGRAD_WINDOWS, channels) */
     float *winograd_out;    /* (16, MC_WINOGRAD_WINDOWS, cols) */
-    mc_term *terms;         /* lists for row_sum; of winners: (4, n_out) */
+    mc_term *terms;         /* lists for row_sum */
     float *sums;            /* (row_stride) */
     float *back_padded;     /* an output gradient with its border */
     float *dy_panel;        /* (MC_DY_CHUNK, cols) */
@@ -174,16 +174,9 @@ static inline int mc_live_run(const mc_live *live, int i, int last) {
 void mc_winograd_image(const mc_net *net, const mc_op *op, const mc_scratch *s, const float *image,
                        int relu, float *y, uint8_t *mask);
 
-/* Whether a pooled convolution's input gradient is spread filter by filter: where pixels are whole
- * vectors, so that no load overlaps the store before it. */
-static inline int mc_spreads(const mc_net *net, const mc_op *op) {
-    return op->in.channels % net->kernels->lane == 0;
-}
-
-/* Of a pooling: the winners of one window with a gradient, by position: lists q * n_out .., their
- * lengths packed into one word of four times 16 bits, so that no count waits for a store. */
-uint64_t mc_sort_by_position(const float *dy, const uint8_t *winner, int n_out, int n_taps,
-                             mc_term *restrict terms);
+/* Of a pooling: the input gradients of a filter's winners, by filters from mc_pack_back. */
+void mc_spread_winners(const mc_run *run, const mc_op *op, const mc_scratch *s, const float *dy,
+                       const uint8_t *mask, int windows, const float *back, float *dimages);
 
 /* The image inside a border of zeros. */
 void mc_pad(const float *image, mc_shape shape, int pad_height, int pad_width, float *padded);

@@ -21,6 +21,8 @@
 #define patch_strip half_patch_strip
 #define patch_short_strip half_patch_short_strip
 #define patch_sum half_patch_sum
+#define patch_spread_strip half_patch_spread_strip
+#define patch_spread half_patch_spread
 #define column_strip half_column_strip
 #define column_strips half_column_strips
 #define column_sums half_column_sums
@@ -54,6 +56,8 @@
 #undef patch_strip
 #undef patch_short_strip
 #undef patch_sum
+#undef patch_spread_strip
+#undef patch_spread
 #undef column_strip
 #undef column_strips
 #undef column_sums

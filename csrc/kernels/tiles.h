@@ -501,7 +501,6 @@ static void row_spread(const float *row, const mc_term *terms, int n, float *sum
         for (int j = 0; j < length; j++) sums[terms[i].offset + j] += terms[i].value * row[j];
 }
 
-#ifndef HALF
 /* Some rows of patch_spread: all of them stay in registers, so that a list ends but once. */
 INLINE void patch_spread_strip(const float *patch, const mc_term *terms, int n, float *sums,
                                ptrdiff_t sum_stride, const int vectors, const int rows) {
@@ -519,30 +518,41 @@ INLINE void patch_spread_strip(const float *patch, const mc_term *terms, int n, 
     }
 }
 
+#ifndef SPREAD
 #define SPREAD(vectors)                                                                            \
     case vectors:                                                                                  \
-        STRIPS(patch_spread_strip, PATCH_ROWS(vectors), rows, patch, terms, n, sums, sum_stride,   \
-               vectors)                                                                            \
+        for (int groups = (rows + PATCH_ROWS(vectors) - 1) / PATCH_ROWS(vectors); groups > 0;      \
+             groups--) {                                                                           \
+            const int some = (rows + groups - 1) / groups;                                         \
+            STRIPS(patch_spread_strip, PATCH_ROWS(vectors), some, patch, terms, n, sums,           \
+                   sum_stride, vectors)                                                            \
+            patch += some * length;                                                                \
+            sums += some * sum_stride;                                                             \
+            rows -= some;                                                                          \
+        }                                                                                          \
         break;
+#endif
 
 static void patch_spread(const float *patch, int rows, const mc_term *terms, int n, float *sums,
                          ptrdiff_t sum_stride, int length) {
-    const int vectors = length / VW;
-    if (length % VW == 0 && vectors >= 1 && vectors <= 6 && rows <= PATCH_ROWS(vectors)) {
-        switch (vectors) {
-            SPREAD(1)
-            SPREAD(2)
-            SPREAD(3)
-            SPREAD(4)
-            SPREAD(5)
-            SPREAD(6)
-        }
+#ifdef HAVE_HALF
+    if (length % VW == VW / 2) {
+        half_patch_spread(patch, rows, terms, n, sums, sum_stride, length);
         return;
     }
-    for (int y = 0; y < rows; y++)
-        row_spread(patch + y * length, terms, n, sums + y * sum_stride, length);
-}
 #endif
+    switch (length % VW ? 0 : length / VW) {
+        SPREAD(1)
+        SPREAD(2)
+        SPREAD(3)
+        SPREAD(4)
+        SPREAD(5)
+        SPREAD(6)
+    default:
+        for (int y = 0; y < rows; y++)
+            row_spread(patch + y * length, terms, n, sums + y * sum_stride, length);
+    }
+}
 
 /* Column sums of n rows, `vectors` wide. */
 INLINE void column_strip(const float *x, int n, ptrdiff_t stride, float *sum, const int vectors) {

@@ -24,7 +24,7 @@ static void round_floats(const float *x, size_t n, float *out) {
     for (size_t i = 0; i < n; i += 16) {
         const __mmask16 mask = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
         const __m512 v = _mm512_maskz_loadu_ps(mask, x + i);
-        const __m512i words = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(v));
+        const __m512i words = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(to_words(v, v)));
         _mm512_mask_storeu_ps(out + i, mask, _mm512_castsi512_ps(_mm512_slli_epi32(words, 16)));
     }
 }

@@ -317,6 +317,42 @@ static void test_winner_sum(void) {
             for (int n_out = 1; n_out <= 14; n_out++) one_winner_sum(9, n_out, rows, length);
 }
 
+/* Half of the values are zeros of either sign; NaN is none. */
+static void one_list_of_winners(int windows, int n_out) {
+    const size_t n = (size_t)(windows * n_out), stride = (size_t)(windows + n_out % 2);
+    int32_t *position = take((size_t)(4 * windows) * sizeof *position);
+    for (int i = 0; i < 4 * windows; i++) position[i] = 1000 * i + 7;
+    float *dy = take_random(n, 3);
+    uint8_t *winner = take(n);
+    for (size_t i = 0; i < n; i++) {
+        winner[i] = (uint8_t)(i * 7 / 3 % 4);
+        if (dy[i] < 0.0f) dy[i] = i % 3 == 0 ? -0.0f : i % 3 == 1 ? 0.0f : NAN;
+    }
+    mc_term *terms = take(stride * (size_t)n_out * sizeof *terms);
+    int32_t *count = take((size_t)n_out * sizeof *count);
+    table->list_winners(dy, winner, n_out, windows, position, terms, (ptrdiff_t)stride, count);
+    int good = 1;
+    for (int c = 0; c < n_out; c++) {
+        const mc_term *next = terms + (size_t)c * stride;
+        for (int w = 0; w < windows; w++) {
+            const int i = w * n_out + c;
+            if (dy[i] == 0.0f) continue;
+            good &= next->offset == position[4 * w + winner[i]] &&
+                    !memcmp(&next->value, dy + i, sizeof *dy);
+            next++;
+        }
+        good &= count[c] == next - terms - c * (ptrdiff_t)stride;
+    }
+    same("list_winners", good);
+    void *blocks[] = {position, dy, winner, terms, count};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+}
+
+static void test_lists_of_winners(void) {
+    for (int windows = 1; windows < 40; windows++)
+        for (int n_out = 1; n_out < 36; n_out++) one_list_of_winners(windows, n_out);
+}
+
 static void test_column_sums(void) {
     for (int n = 1; n < 50; n += n < 20 ? 1 : 7)
         for (int n_cols = 1; n_cols < 260; n_cols += n_cols < 70 ? 1 : 13) {
@@ -666,6 +702,7 @@ static void test_table(void) {
     test_many_rows();
     test_patches();
     test_winner_sum();
+    test_lists_of_winners();
     test_column_sums();
     test_pooling();
     test_winograd();

@@ -54,4 +54,15 @@ static inline simde__m128i mc_simde_load_bytes(unsigned mask, const void *from) 
 #define _mm_maskz_loadu_epi8(mask, from) mc_simde_load_bytes(mask, from)
 #endif
 
+#ifndef _mm512_shuffle_i64x2
+static inline simde__m512i mc_simde_shuffle(simde__m512i a, simde__m512i b, int control) {
+    int64_t from[2][8], to[8];
+    simde_mm512_storeu_si512(from[0], a);
+    simde_mm512_storeu_si512(from[1], b);
+    for (int i = 0; i < 8; i++) to[i] = from[i / 4][(control >> i / 2 * 2 & 3) * 2 + i % 2];
+    return simde_mm512_loadu_si512(to);
+}
+#define _mm512_shuffle_i64x2(a, b, control) mc_simde_shuffle(a, b, control)
+#endif
+
 #include "mc_amx.h"
