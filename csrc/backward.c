@@ -213,6 +213,10 @@ static void unpad(const float *padded, mc_shape from, mc_shape shape, float *ima
     }
 }
 
+static int is_grey_3x3(const mc_op *op) {
+    return op->in.channels == 1 && op->layer.kernel_height == 3 && op->layer.kernel_width == 3;
+}
+
 /* n images of a convolution with a pooling, from the first on. */
 static void pooled_backward(const mc_run *run, int index, const mc_values *v, size_t first,
                             size_t n) {
@@ -234,15 +238,20 @@ static void pooled_backward(const mc_run *run, int index, const mc_values *v, si
                    s.padded + i * size);
         images = s.padded;
     }
-    k->column_sums(dy, (int)n * op->n_positions / 4, op->n_out, v->dbias);
+    const int windows = (int)n * op->n_positions / 4;
+    k->column_sums(dy, windows, op->n_out, v->dbias);
     if (dimages) memset(dimages, 0, n * back_size * sizeof(float));
     if (dimages && run->bf16)
         mc_bf16_winners(run, index, images, (int)n, dy, mask, dimages, v->dweight);
     else if (op->by_filter)
         conv_winners(run, op, &s, images, (int)n, dy, mask, run->back[index], dimages, v->dweight);
-    for (size_t i = 0; i < n && !op->by_filter; i++)
-        conv_weight_unpooled(run, op, &s, images + i * size, dy + i * op->out_size,
-                             mask + i * op->mask_size, v->dweight);
+    else if (k->winner_sum_3x3 && is_grey_3x3(op))
+        k->winner_sum_3x3(images, op->padded.width, op->positions, windows, dy, mask, op->n_out,
+                          v->dweight);
+    else
+        for (size_t i = 0; i < n; i++)
+            conv_weight_unpooled(run, op, &s, images + i * size, dy + i * op->out_size,
+                                 mask + i * op->mask_size, v->dweight);
     for (size_t i = 0; i < n && dx && is_copy; i++)
         unpad(dimages + i * back_size, op->back_padded, op->in, dx + i * op->in_size);
 }

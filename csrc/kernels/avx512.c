@@ -159,6 +159,7 @@ static inline __m512 htwin(const float *p) {
 }
 
 #define HAVE_LIST_WINNERS
+#define WINNER_SUM_3X3 winner_sum_3x3
 
 #include "tiles.h"
 #include "winograd.h"
@@ -225,6 +226,78 @@ static void list_winners(const float *dy, const uint8_t *winner, int n_out, int 
     }
     for (; c < n_out; c++, terms += stride)
         count[c] = list_filter(dy + c, winner + c, n_out, 0, n_windows, position, terms, 0);
+}
+
+/* Up to `vectors` vectors of filters, all sums in registers. A window's 4 x 4 pixels are one
+ * vector: from the one that tap t begins at, the winner's is 0, 1, 4 or 5 further on, filter by
+ * filter. */
+INLINE void winners_3x3_strip(const float *pixels, const int32_t *window, int n, const float *dy,
+                              const uint8_t *winner, int n_out, __mmask16 last, float *dw,
+                              const int vectors) {
+    __m512 acc[9][2];
+    __mmask16 mask[2];
+    UNROLL
+    for (int j = 0; j < vectors; j++) mask[j] = j < vectors - 1 ? 0xffff : last;
+    UNROLL
+    for (int t = 0; t < 9; t++) UNROLL
+    for (int j = 0; j < vectors; j++)
+        acc[t][j] = _mm512_maskz_loadu_ps(mask[j], dw + t * n_out + j * VW);
+    for (int i = 0; i < n; i++, pixels += 16) {
+        const ptrdiff_t at = (ptrdiff_t)window[i] * n_out;
+        __m512 g[2];
+        __m512i which[2];
+        UNROLL
+        for (int j = 0; j < vectors; j++) {
+            const __m512i q =
+                _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask[j], winner + at + j * VW));
+            which[j] = _mm512_add_epi32(q, _mm512_and_epi32(q, _mm512_set1_epi32(2)));
+            g[j] = _mm512_maskz_loadu_ps(mask[j], dy + at + j * VW);
+        }
+        UNROLL
+        for (int t = 0; t < 9; t++) {
+            const __m512 from = vload(pixels + t / 3 * 4 + t % 3);
+            UNROLL
+            for (int j = 0; j < vectors; j++)
+                acc[t][j] = vfma(g[j], _mm512_permutexvar_ps(which[j], from), acc[t][j]);
+        }
+    }
+    UNROLL
+    for (int t = 0; t < 9; t++) UNROLL
+    for (int j = 0; j < vectors; j++)
+        _mm512_mask_storeu_ps(dw + t * n_out + j * VW, mask[j], acc[t][j]);
+}
+
+/* Windows of paper are passed over. */
+static void winner_sum_3x3(const float *x, ptrdiff_t row, const int32_t *position, int n_windows,
+                           const float *dy, const uint8_t *winner, int n_out, float *dw) {
+    enum { WINDOWS = 128 };
+    float pixels[16 * (WINDOWS + 1)];
+    int32_t window[WINDOWS];
+    for (int first = 0; first < n_windows; first += WINDOWS) {
+        const int end = n_windows - first < WINDOWS ? n_windows : first + WINDOWS;
+        int n = 0;
+        for (int w = first; w < end; w++) {
+            const float *at = x + position[4 * w];
+            __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(at));
+            v = _mm512_insertf32x4(v, _mm_loadu_ps(at + row), 1);
+            v = _mm512_insertf32x4(v, _mm_loadu_ps(at + 2 * row), 2);
+            v = _mm512_insertf32x4(v, _mm_loadu_ps(at + 3 * row), 3);
+            vstore(pixels + 16 * n, v);
+            window[n] = w;
+            n += _mm512_test_epi32_mask(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)) != 0;
+        }
+        vstore(pixels + 16 * n, vzero()); /* read, and not used */
+        for (int c = 0; c < n_out; c += 2 * VW) {
+            const int left = n_out - c;
+            if (left > VW)
+                winners_3x3_strip(pixels, window, n, dy + c, winner + c, n_out,
+                                  left < 2 * VW ? (__mmask16)((1u << (left - VW)) - 1) : 0xffff,
+                                  dw + c, 2);
+            else
+                winners_3x3_strip(pixels, window, n, dy + c, winner + c, n_out,
+                                  (__mmask16)((1u << left) - 1), dw + c, 1);
+        }
+    }
 }
 
 #ifndef HAVE_BF16 /* avx512bf16.c and amx.c include this file */

@@ -94,6 +94,10 @@ struct mc_kernels {
     void (*winner_sum)(const float *x, ptrdiff_t row, const int32_t *position, int n_windows,
                        const float *dy, const uint8_t *winner, int n_out, float *dw, int rows,
                        int length);
+    /* The same for a 3x3 convolution of one channel, into (taps, n_out): dw[t * n_out + c]. NULL
+     * where unpool_windows and outer_panel are faster. */
+    void (*winner_sum_3x3)(const float *x, ptrdiff_t row, const int32_t *position, int n_windows,
+                           const float *dy, const uint8_t *winner, int n_out, float *dw);
     /* The values of x that are not zero as terms with offsets first + i * stride; returns how many.
      * Writes up to MC_MORE_TERMS beyond those. */
     int (*list_inputs)(const float *x, size_t n, int32_t stride, int32_t first, mc_term *terms);

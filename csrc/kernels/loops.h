@@ -387,6 +387,10 @@ static void end_bf16(void) {}
 #define ROW_UNIT 1
 #endif
 
+#ifndef WINNER_SUM_3X3
+#define WINNER_SUM_3X3 NULL
+#endif
+
 #define MC_TABLE(table, label, lanes)                                                              \
     const mc_kernels table = {.name = label,                                                       \
                               .cols = PANEL_COLS,                                                  \
@@ -403,6 +407,7 @@ static void end_bf16(void) {}
                               .row_spread = row_spread,                                            \
                               .patch_spread = patch_spread,                                        \
                               .winner_sum = winner_sum,                                            \
+                              .winner_sum_3x3 = WINNER_SUM_3X3,                                    \
                               .column_sums = column_sums,                                          \
                               .pool_windows = pool_windows,                                        \
                               .unpool_windows = unpool_windows,                                    \

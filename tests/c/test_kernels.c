@@ -317,6 +317,37 @@ static void test_winner_sum(void) {
             for (int n_out = 1; n_out <= 14; n_out++) one_winner_sum(9, n_out, rows, length);
 }
 
+/* Windows side by side, every third of paper. */
+static void one_winner_sum_3x3(int windows, int n_out) {
+    const int row = 4 * windows;
+    const size_t n = (size_t)(windows * n_out), size = (size_t)(9 * n_out);
+    int32_t *position = take((size_t)(4 * windows) * sizeof *position);
+    for (int i = 0; i < 4 * windows; i++) position[i] = i / 4 * 4 + i / 2 % 2 * row + i % 2;
+    float *x = take_random((size_t)(4 * row), 9), *dy = take_random(n, 3);
+    for (int i = 0; i < 4 * row; i++)
+        if (i % row / 4 % 3 == 1) x[i] = i % 2 ? -0.0f : 0.0f;
+    uint8_t *winner = take(n);
+    for (size_t i = 0; i < n; i++) winner[i] = (uint8_t)(i * 7 / 3 % 4);
+    float *by_filter = take_random(size, 4), *a = take(size * sizeof *a),
+          *b = take(size * sizeof *b);
+    for (size_t i = 0; i < size; i++) b[i % 9 * (size_t)n_out + i / 9] = by_filter[i];
+    ref->winner_sum(x, row, position, windows, dy, winner, n_out, by_filter, 3, 3);
+    for (size_t i = 0; i < size; i++) a[i % 9 * (size_t)n_out + i / 9] = by_filter[i];
+    table->winner_sum_3x3(x, row, position, windows, dy, winner, n_out, b);
+    agree("winner_sum_3x3", a, b, size, 2e-7 * (windows + 2));
+    float *blocks[] = {x, dy, by_filter, a, b};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+    free(winner);
+    free(position);
+}
+
+static void test_winner_sum_3x3(void) {
+    static const int windows[] = {1, 2, 3, 9, 127, 128, 129, 300};
+    for (size_t i = 0; table->winner_sum_3x3 && i < sizeof windows / sizeof *windows; i++)
+        for (int n_out = 1; n_out <= 70; n_out += n_out < 35 ? 1 : 9)
+            one_winner_sum_3x3(windows[i], n_out);
+}
+
 /* Half of the values are zeros of either sign; NaN is none. */
 static void one_list_of_winners(int windows, int n_out) {
     const size_t n = (size_t)(windows * n_out), stride = (size_t)(windows + n_out % 2);
@@ -702,6 +733,7 @@ static void test_table(void) {
     test_many_rows();
     test_patches();
     test_winner_sum();
+    test_winner_sum_3x3();
     test_lists_of_winners();
     test_column_sums();
     test_pooling();
