@@ -247,16 +247,15 @@ static void winograd_products(const mc_run *run, const mc_op *op, const bf16_scr
 }
 
 static void winograd_image(const mc_run *run, const mc_op *op, const bf16_scratch *s,
-                           const float *panels, float *transformed, const float *image, int relu,
-                           float *y, uint8_t *mask) {
+                           const float *panels, const float *image, int relu, float *y,
+                           uint8_t *mask) {
     const mc_kernels *k = run->net->kernels;
     const int channels = op->in.channels, windows = op->n_positions / 4;
     for (int done = 0; done < windows; done += MC_WINOGRAD_WINDOWS) {
         const int left = windows - done;
         const int n = left < MC_WINOGRAD_WINDOWS ? left : MC_WINOGRAD_WINDOWS;
-        k->winograd_inputs(image, op->positions + 4 * done, n, op->padded.width * channels,
-                           channels, transformed);
-        k->round_bf16(transformed, 16 * (size_t)n * (size_t)channels, s->rounded);
+        k->winograd_inputs_bf16(image, op->positions + 4 * done, n, op->padded.width * channels,
+                                channels, s->rounded);
         winograd_products(run, op, s, panels, n);
         for (int p = 0; p < op->n_panels; p++) {
             const mc_columns c = mc_panel_columns(run->net, op, p);
@@ -291,7 +290,7 @@ void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
         float *y = v->y + i * op->out_size;
         uint8_t *mask = v->mask ? v->mask + i * op->mask_size : NULL;
         if (op->winograd) {
-            winograd_image(run, op, &s, product.panels, windows.winograd_in, image, relu, y, mask);
+            winograd_image(run, op, &s, product.panels, image, relu, y, mask);
             continue;
         }
         k->round_bf16(image, mc_size(op->padded), s.rounded);

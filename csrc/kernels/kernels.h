@@ -194,6 +194,9 @@ struct mc_kernels {
     void (*round_bf16)(const float *x, size_t n, void *out);
     /* The same as floats whose lower halves are zero. */
     void (*round_floats)(const float *x, size_t n, float *out);
+    /* As winograd_inputs, rounded: 16 * n_windows * channels values as from round_bf16. */
+    void (*winograd_inputs_bf16)(const float *x, const int32_t *position, int n_windows,
+                                 ptrdiff_t row, int channels, void *out);
     /* Each of n rounded values beside the one `stride` further on (0 beyond the end): out (n, 2).
      */
     void (*pair_bf16)(const void *rounded, size_t n, size_t stride, void *out);

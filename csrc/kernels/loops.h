@@ -328,6 +328,12 @@ static void round_bf16(const float *x, size_t n, void *out) {
     round_floats(x, n, out);
 }
 
+static void winograd_inputs_bf16(const float *x, const int32_t *position, int n_windows,
+                                 ptrdiff_t row, int channels, void *out) {
+    winograd_inputs(x, position, n_windows, row, channels, out);
+    round_floats(out, 16 * (size_t)n_windows * (size_t)channels, out);
+}
+
 static void pair_bf16(const void *rounded, size_t n, size_t stride, void *out) {
     const float *x = rounded;
     float *pairs = out;
@@ -435,6 +441,7 @@ static void end_bf16(void) {}
                               .augment_image = augment_image,                                      \
                               .round_bf16 = round_bf16,                                            \
                               .round_floats = round_floats,                                        \
+                              .winograd_inputs_bf16 = winograd_inputs_bf16,                        \
                               .pair_bf16 = pair_bf16,                                              \
                               .pack_bf16 = pack_bf16,                                              \
                               .dot_bf16 = dot_bf16,                                                \

@@ -4,9 +4,8 @@
  * The products, 16 matrices of (windows, channels) x (channels, filters), are dot_panel's.
  */
 
-/* One window's 4x4 pixels d of VW channels -> B^T d B, 16 vectors `apart` floats apart. */
-INLINE void winograd_input(const float *d, ptrdiff_t row, int channels, float *out,
-                           ptrdiff_t apart) {
+/* One window's 4x4 pixels d of VW channels -> B^T d B. */
+INLINE void winograd_input(const float *d, ptrdiff_t row, int channels, vf out[16]) {
     vf t[4][4];
     UNROLL
     for (int j = 0; j < 4; j++, d += channels) {
@@ -18,11 +17,11 @@ INLINE void winograd_input(const float *d, ptrdiff_t row, int channels, float *o
         t[3][j] = d1 - d3;
     }
     UNROLL
-    for (int i = 0; i < 4; i++, out += 4 * apart) {
-        vstore(out, t[i][0] - t[i][2]);
-        vstore(out + apart, t[i][1] + t[i][2]);
-        vstore(out + 2 * apart, t[i][2] - t[i][1]);
-        vstore(out + 3 * apart, t[i][1] - t[i][3]);
+    for (int i = 0; i < 4; i++, out += 4) {
+        out[0] = t[i][0] - t[i][2];
+        out[1] = t[i][1] + t[i][2];
+        out[2] = t[i][2] - t[i][1];
+        out[3] = t[i][1] - t[i][3];
     }
 }
 
@@ -33,7 +32,10 @@ static void winograd_inputs(const float *x, const int32_t *position, int n_windo
     for (int w = 0; w < n_windows; w++, position += 4, out += channels)
         for (int c = 0; c < channels; c += VW) {
             const int at = c + VW <= channels ? c : channels - VW;
-            winograd_input(x + *position + at, row, channels, out + at, apart);
+            vf in[16];
+            winograd_input(x + *position + at, row, channels, in);
+            UNROLL
+            for (int i = 0; i < 16; i++) vstore(out + i * apart + at, in[i]);
         }
 }
 

@@ -24,9 +24,26 @@ static void round_floats(const float *x, size_t n, float *out) {
     for (size_t i = 0; i < n; i += 16) {
         const __mmask16 mask = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
         const __m512 v = _mm512_maskz_loadu_ps(mask, x + i);
-        const __m512i words = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(to_words(v, v)));
+        const __m512i words = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(v));
         _mm512_mask_storeu_ps(out + i, mask, _mm512_castsi512_ps(_mm512_slli_epi32(words, 16)));
     }
+}
+
+static void winograd_inputs_bf16(const float *x, const int32_t *position, int n_windows,
+                                 ptrdiff_t row, int channels, void *out) {
+    const ptrdiff_t apart = (ptrdiff_t)n_windows * channels;
+    uint16_t *words = out;
+    for (int w = 0; w < n_windows; w++, position += 4, words += channels)
+        for (int c = 0; c < channels; c += 16) {
+            const int at = c + 16 <= channels ? c : channels - 16;
+            __m512 in[16];
+            winograd_input(x + *position + at, row, channels, in);
+            UNROLL
+            for (int i = 0; i < 16; i++)
+                _mm256_storeu_si256((__m256i *)(words + i * apart + at),
+                                    (__m256i)_mm512_cvtneps_pbh(in[i]));
+        }
+    words[15 * apart] = 0; /* read with the last of an odd number of channels */
 }
 
 /* Up to 16 words as the lower halves of integers. */

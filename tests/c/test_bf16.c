@@ -234,6 +234,29 @@ static void test_products(void) {
         }
 }
 
+/* ---- Winograd's inputs ---- */
+
+static void one_winograd(int windows, int channels) {
+    const int row = (2 * windows + 2) * channels;
+    const size_t size = (size_t)(16 * windows * channels);
+    float *x = take_random((size_t)(4 * row), 5), *plain = take(size * sizeof *plain);
+    float *out = take((size + 1) * sizeof *out);
+    int32_t *position = take((size_t)(4 * windows) * sizeof *position);
+    for (int i = 0; i < 4 * windows; i++) position[i] = i / 4 * 2 * channels;
+    table->winograd_inputs(x, position, windows, row, channels, plain);
+    table->winograd_inputs_bf16(x, position, windows, row, channels, out);
+    void *wanted = take_rounded(plain, size);
+    named("winograd_inputs_bf16",
+          !memcmp(out, wanted, has_words() ? (size + 1) * 2 : size * sizeof *out));
+    void *blocks[] = {x, plain, out, position, wanted};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+}
+
+static void test_winograd(void) {
+    for (int windows = 1; windows < 8; windows++)
+        for (int channels = 16; channels < 50; channels++) one_winograd(windows, channels);
+}
+
 /* ---- sums of patches ---- */
 
 static void one_patch(int n, int rows, int length) {
@@ -362,6 +385,7 @@ static void test_table(void) {
     test_rounding();
     test_pairs();
     test_products();
+    test_winograd();
     test_patches();
     test_networks();
 #if defined(__x86_64__)

@@ -91,6 +91,8 @@ static inline simde__m512i mc_to_words(simde__m512 high, simde__m512 low) {
 
 #undef _mm512_cvtne2ps_pbh
 #define _mm512_cvtne2ps_pbh(high, low) mc_to_words(high, low)
+#undef _mm512_cvtneps_pbh
+#define _mm512_cvtneps_pbh(x) simde_mm512_castsi512_si256(mc_to_words(x, x))
 
 static inline float mc_flushed(float x) {
     return fabsf(x) < 0x1p-126f ? 0.0f : x;
