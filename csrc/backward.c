@@ -348,7 +348,7 @@ void mc_op_backward(const mc_run *run, int index, const mc_values *v, int raw) {
         run->net->kernels->deactivate(op->layer.activation, v->y, v->dy, total,
                                       (size_t)op->out.channels);
     if (type == MC_DENSE) dense_backward(run, index, v);
-    if ((type == MC_FLATTEN || type == MC_ACTIVATION) && v->dx)
+    if ((type == MC_FLATTEN || type == MC_ACTIVATION) && v->dx && v->dx != v->dy)
         memcpy(v->dx, v->dy, total * sizeof(float));
     if (type == MC_DROPOUT && v->dx)
         run->net->kernels->dropout_gradient(v->dy, v->mask, total, op->layer.rate, v->dx);

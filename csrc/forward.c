@@ -322,7 +322,7 @@ void mc_op_forward(const mc_run *run, int index, const mc_values *v, int raw) {
     if (type == MC_CONV2D && rounds) mc_bf16_conv(run, index, v, relu);
     if (type == MC_BATCH_NORM) norm_forward(run, index, v, relu);
     if (type == MC_DROPOUT) dropout_forward(run, index, v);
-    if (type == MC_FLATTEN || type == MC_ACTIVATION)
+    if ((type == MC_FLATTEN || type == MC_ACTIVATION) && v->y != v->x)
         memcpy(v->y, v->x, (size_t)v->n * out * sizeof(float));
     for (size_t i = 0; i < (size_t)v->n; i++) {
         const float *x = v->x + i * in;

@@ -89,8 +89,10 @@ static void lay_out_values(mc_trainer *t, mc_arena *arena) {
     for (int i = 0; i < net->n_ops; i++) {
         const mc_op *op = &net->ops[i];
         const int counting = !arena->base;
-        float *out = mc_take(arena, slots, op->out_size * sizeof(float));
-        float *grad = mc_take(arena, slots, op->out_size * sizeof(float));
+        /* The same values in another shape; the last ones are the loss's to change. */
+        const int same = op->layer.type == MC_FLATTEN && i > 0 && i < net->n_ops - 1;
+        const size_t size = same ? 0 : op->out_size * sizeof(float);
+        float *out = mc_take(arena, slots, size), *grad = mc_take(arena, slots, size);
         uint8_t *mask = mc_take(arena, slots, op->mask_size);
         float *back = mc_take_floats(arena, op->needs_dx ? mc_back_floats(net, op) : 0);
         const int normal = op->layer.type == MC_BATCH_NORM;
@@ -98,8 +100,8 @@ static void lay_out_values(mc_trainer *t, mc_arena *arena) {
         float *norm = mc_take_floats(arena, 5 * channels);
         double *sums = mc_take(arena, (size_t)t->n_lanes * 2 * channels, sizeof(double));
         if (counting) continue;
-        t->out[i] = out;
-        t->grad[i] = grad;
+        t->out[i] = same ? t->out[i - 1] : out;
+        t->grad[i] = same ? t->grad[i - 1] : grad;
         t->mask[i] = mask;
         t->back[i] = back;
         t->norm_sums[i] = normal ? sums : NULL;
