@@ -2,9 +2,10 @@
  *
  * A convolution has three ways to its gradients:
  *   - with a pooling behind it, one output in four carries gradient, and after relu many of those
- *     none: lists of the winners drive row_sum, a quarter of the dense work or less (by_filter);
- *   - the same in a first layer, whose rows of taps are too short for vectors: winners are put back
- *     to their places and the dense loop runs;
+ *     none: lists of the winners drive patch_sum and patch_spread, a quarter of the dense work or
+ *     less (by_filter);
+ *   - the same in a first layer, whose rows of taps are too short for vectors: winner_sum_3x3, or
+ *     winners are put back to their places and the dense loop runs;
  *   - otherwise dense: weight gradient as outer products over positions, input gradient as a
  *     convolution of the padded output gradient with the flipped weights.
  */
@@ -159,6 +160,8 @@ static void conv_weight_unpooled(const mc_run *run, const mc_op *op, const mc_sc
     }
 }
 
+/* The lists are those of the weight gradient where an image and its gradient have the same pixels.
+ */
 void mc_spread_winners(const mc_run *run, const mc_op *op, const mc_scratch *s, const float *dy,
                        const uint8_t *mask, int windows, const float *back, float *dimages) {
     const mc_kernels *k = run->net->kernels;

@@ -134,7 +134,7 @@ static int can_fuse(const mc_op *conv, const mc_layer *pool) {
     return conv->layer.type == MC_CONV2D && conv->groups == 1 &&
            conv->layer.activation != MC_SOFTMAX && !conv->fused_pool &&
            pool->type == MC_MAX_POOL2D && pool->pool_size == 2 && pool->stride == 2 &&
-           conv->conv_height >= 2 && conv->conv_width >= 2 && conv->n_out < 1 << 16;
+           conv->conv_height >= 2 && conv->conv_width >= 2;
 }
 
 static void fuse_pool(mc_op *op, const mc_kernels *k) {
@@ -211,7 +211,8 @@ static void lay_out(mc_net *net, mc_arena *arena) {
         op->taps = mc_take(arena, (size_t)op->n_taps, sizeof(int32_t));
         const size_t images = (size_t)op->winner_images;
         op->positions = mc_take(arena, images * (size_t)op->n_positions, sizeof(int32_t));
-        op->back_taps = mc_take(arena, (size_t)op->n_back_taps, sizeof(int32_t));
+        const size_t back_taps = op->fused_pool ? 0 : (size_t)op->n_back_taps;
+        op->back_taps = mc_take(arena, back_taps, sizeof(int32_t));
         op->back_positions = mc_take(arena, images * (size_t)op->n_back_positions, sizeof(int32_t));
         if (mc_has_matrix(op))
             op->panels = mc_take_floats(arena, (size_t)op->n_panels * mc_panel_floats(net, op));

@@ -11,6 +11,7 @@
 
 #include "compress.h"
 #include "kernels.h"
+#include "winners.h"
 
 typedef __m256 vf;
 
@@ -112,6 +113,41 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 
 #include "tiles.h"
 #include "winograd.h"
+
+/* Terms of 4 windows x 8 filters, in pairs within each half, turned by filter; of each four, those
+ * with a gradient are brought to the front as in add_terms. */
+enum { LIST_WINDOWS = 4 };
+
+static inline void keep_live(__m256i four, mc_term *terms, int *n) {
+    const __m256i dead = _mm256_cmpeq_epi32(_mm256_add_epi32(four, four), _mm256_setzero_si256());
+    const int values = ~_mm256_movemask_ps(_mm256_castsi256_ps(dead)) & 0xaa;
+    const int mask = values | values >> 1;
+    const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)compress_order[mask]));
+    _mm256_storeu_si256((__m256i *)(terms + *n), _mm256_permutevar8x32_epi32(four, order));
+    *n += __builtin_popcount((unsigned)values);
+}
+
+INLINE void list_block(const float *dy, const uint8_t *winner, int n_out, const int32_t *position,
+                       mc_term *terms, ptrdiff_t stride, int n[8]) {
+    __m256i pairs[2][4]; /* of filters 0, 1, 4, 5 and 2, 3, 6, 7 */
+    for (int i = 0; i < 4; i++, dy += n_out, winner += n_out, position += 4) {
+        const __m256i offsets = winner_offsets(position, winner);
+        const __m256i values = _mm256_castps_si256(_mm256_loadu_ps(dy));
+        pairs[0][i] = _mm256_unpacklo_epi32(offsets, values);
+        pairs[1][i] = _mm256_unpackhi_epi32(offsets, values);
+    }
+    for (int i = 0; i < 4; i++) {
+        const __m256i *p = pairs[i / 2];
+        const __m256i ab =
+            i % 2 ? _mm256_unpackhi_epi64(p[0], p[1]) : _mm256_unpacklo_epi64(p[0], p[1]);
+        const __m256i cd =
+            i % 2 ? _mm256_unpackhi_epi64(p[2], p[3]) : _mm256_unpacklo_epi64(p[2], p[3]);
+        keep_live(_mm256_permute2x128_si256(ab, cd, 0x20), terms + i * stride, n + i);
+        keep_live(_mm256_permute2x128_si256(ab, cd, 0x31), terms + (i + 4) * stride, n + i + 4);
+    }
+}
+#define HAVE_LIST_BLOCK
+
 #include "loops.h"
 
 MC_TABLE(mc_kernels_avx2, "avx2", VW);

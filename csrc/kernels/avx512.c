@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "winners.h"
 
 #define PANEL_COLS 32
 
@@ -158,12 +159,10 @@ static inline __m512 htwin(const float *p) {
     return _mm512_permutexvar_ps(halves, _mm512_castpd_ps(_mm512_set1_pd(both)));
 }
 
-#define HAVE_LIST_WINNERS
 #define WINNER_SUM_3X3 winner_sum_3x3
 
 #include "tiles.h"
 #include "winograd.h"
-#include "loops.h"
 
 /* Rows and columns of 8 x 8 terms change places. */
 static inline void transpose_terms(__m512i v[8]) {
@@ -186,47 +185,33 @@ static inline void transpose_terms(__m512i v[8]) {
     }
 }
 
-/* Eight filters by eight windows at a time: a window's terms are formed side by side, turned by
- * filter, and those with a gradient kept. */
-static void list_winners(const float *dy, const uint8_t *winner, int n_out, int n_windows,
-                         const int32_t *position, mc_term *terms, ptrdiff_t stride,
-                         int32_t *count) {
+/* A window's terms are formed side by side, turned by filter, and those with a gradient kept. */
+enum { LIST_WINDOWS = 8 };
+
+INLINE void list_block(const float *dy, const uint8_t *winner, int n_out, const int32_t *position,
+                       mc_term *terms, ptrdiff_t stride, int n[8]) {
     const __m512i in_turn =
         _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     const __m512i value = _mm512_set1_epi64(0x7fffffff00000000);
-    int c = 0;
-    for (; c + 8 <= n_out; c += 8, terms += 8 * stride) {
-        int n[8] = {0}, w = 0;
-        for (; w + 8 <= n_windows; w += 8) {
-            __m512i block[8];
-            UNROLL
-            for (int i = 0; i < 8; i++) {
-                const ptrdiff_t at = (ptrdiff_t)(w + i) * n_out + c;
-                const __m128i places = _mm_loadu_si128((const __m128i *)(position + 4 * (w + i)));
-                const __m256i which =
-                    _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(winner + at)));
-                const __m256 offsets = _mm256_permutevar_ps(
-                    _mm256_castsi256_ps(_mm256_broadcastsi128_si256(places)), which);
-                block[i] = _mm512_permutex2var_epi32(
-                    _mm512_castps_si512(_mm512_castps256_ps512(offsets)), in_turn,
-                    _mm512_castps_si512(_mm512_castps256_ps512(_mm256_loadu_ps(dy + at))));
-            }
-            transpose_terms(block);
-            UNROLL
-            for (int j = 0; j < 8; j++) {
-                const __mmask8 live = _mm512_test_epi64_mask(block[j], value);
-                _mm512_storeu_si512(terms + j * stride + n[j],
-                                    _mm512_maskz_compress_epi64(live, block[j]));
-                n[j] += __builtin_popcount(live);
-            }
-        }
-        for (int j = 0; j < 8; j++)
-            count[c + j] = list_filter(dy + c + j, winner + c + j, n_out, w, n_windows, position,
-                                       terms + j * stride, n[j]);
+    __m512i block[8];
+    UNROLL
+    for (int i = 0; i < 8; i++, dy += n_out, winner += n_out, position += 4) {
+        const __m256i offsets = winner_offsets(position, winner);
+        const __m256i values = _mm256_castps_si256(_mm256_loadu_ps(dy));
+        block[i] = _mm512_permutex2var_epi32(_mm512_castsi256_si512(offsets), in_turn,
+                                             _mm512_castsi256_si512(values));
     }
-    for (; c < n_out; c++, terms += stride)
-        count[c] = list_filter(dy + c, winner + c, n_out, 0, n_windows, position, terms, 0);
+    transpose_terms(block);
+    UNROLL
+    for (int j = 0; j < 8; j++) {
+        const __mmask8 live = _mm512_test_epi64_mask(block[j], value);
+        _mm512_storeu_si512(terms + j * stride + n[j], _mm512_maskz_compress_epi64(live, block[j]));
+        n[j] += __builtin_popcount(live);
+    }
 }
+#define HAVE_LIST_BLOCK
+
+#include "loops.h"
 
 /* Up to `vectors` vectors of filters, all sums in registers. A window's 4 x 4 pixels are one
  * vector: from the one that tap t begins at, the winner's is 0, 1, 4 or 5 further on, filter by

@@ -69,14 +69,27 @@ static inline int list_filter(const float *dy, const uint8_t *winner, int n_out,
     return count;
 }
 
-#ifndef HAVE_LIST_WINNERS
+/* Where a table has a list_block, it takes LIST_WINDOWS windows of eight filters at a time, n terms
+ * of each already listed. */
 static void list_winners(const float *dy, const uint8_t *winner, int n_out, int n_windows,
                          const int32_t *position, mc_term *terms, ptrdiff_t stride,
                          int32_t *count) {
-    for (int c = 0; c < n_out; c++, terms += stride)
+    int c = 0;
+#ifdef HAVE_LIST_BLOCK
+    for (; c + 8 <= n_out; c += 8, terms += 8 * stride) {
+        int n[8] = {0}, w = 0;
+        for (; w + LIST_WINDOWS <= n_windows; w += LIST_WINDOWS) {
+            const ptrdiff_t at = (ptrdiff_t)w * n_out + c;
+            list_block(dy + at, winner + at, n_out, position + 4 * w, terms, stride, n);
+        }
+        for (int j = 0; j < 8; j++)
+            count[c + j] = list_filter(dy + c + j, winner + c + j, n_out, w, n_windows, position,
+                                       terms + j * stride, n[j]);
+    }
+#endif
+    for (; c < n_out; c++, terms += stride)
         count[c] = list_filter(dy + c, winner + c, n_out, 0, n_windows, position, terms, 0);
 }
-#endif
 
 static void softmax_rows(float *y, size_t n, size_t width) {
     for (size_t i = 0; i < n; i++, y += width) {
