@@ -388,8 +388,8 @@ void mc_pack_panels(const mc_net *net, const mc_op *op, int first, int last) {
         for (int t = -1; t < op->n_taps; t++, panel += cols) {
             const float *row =
                 (t < 0 ? bias : weight + (size_t)t * (size_t)op->n_out) + columns.first;
-            for (int c = 0; c < columns.n; c++) panel[c] = row[c];
-            for (int c = columns.n; c < cols; c++) panel[c] = 0.0f;
+            memcpy(panel, row, (size_t)columns.n * sizeof(float));
+            memset(panel + columns.n, 0, (size_t)(cols - columns.n) * sizeof(float));
         }
         if (op->winograd) mc_winograd_pack(net, op, p);
     }
