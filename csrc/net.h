@@ -13,16 +13,16 @@
 #include "kernels/kernels.h"
 
 enum {
-    MC_DENSE_ROWS = 48,        /* images that a dense layer takes at once */
-    MC_DY_CHUNK = 256,         /* positions whose gradients are packed at once */
-    MC_POOL_WINDOWS = 24,      /* windows whose outputs are made at once, before pooling */
-    MC_WINOGRAD_WINDOWS = 48,  /* windows that are transformed at once */
-    MC_WIDE_WEIGHTS = 1 << 15, /* a dense layer from here on makes its gradient per minibatch */
-    MC_FEW_IMAGES = 4,         /* from here on dense loops pay */
-    MC_MOST_ROWS = 1 << 24,    /* floats of packed rows */
-    MC_INK_BLOCK = 96,         /* pixels whose rows of weights fit a first-level cache */
-    MC_WINNER_IMAGES = 4,      /* images whose winners are listed together, at most, and */
-    MC_WINNER_FLOATS = 1 << 15 /* their floats */
+    MC_DENSE_ROWS = 48,         /* images that a dense layer takes at once */
+    MC_DY_CHUNK = 256,          /* positions whose gradients are packed at once */
+    MC_POOL_WINDOWS = 24,       /* windows whose outputs are made at once, before pooling */
+    MC_WINOGRAD_WINDOWS = 48,   /* windows that are transformed at once */
+    MC_WIDE_WEIGHTS = 1 << 15,  /* a dense layer from here on makes its gradient per minibatch */
+    MC_FEW_IMAGES = 4,          /* from here on dense loops pay */
+    MC_MOST_ROWS = 1 << 24,     /* floats of packed rows */
+    MC_INK_BLOCK = 96,          /* pixels whose rows of weights fit a first-level cache */
+    MC_WINNER_IMAGES = 4,       /* images whose winners are listed together, at most, and */
+    MC_WINNER_FLOATS = 1 << 15, /* their floats */
 };
 
 typedef struct {

@@ -375,26 +375,33 @@ INLINE void patch_short_strip(const float *patches, const mc_term *terms, int n,
     }
 }
 
-/* Rows in groups that leave no register idle; longer rows one by one. */
-#ifndef PATCHES
-#define PATCHES(vectors)                                                                           \
+/* Rows of 1 to 6 vectors, in groups that leave no register idle: `strip` takes `some` of them,
+ * `step` goes on. */
+#ifndef ROW_GROUPS
+#define ROW_CASE(strip, step, vectors, ...)                                                        \
     case vectors:                                                                                  \
         for (int groups = (rows + PATCH_ROWS(vectors) - 1) / PATCH_ROWS(vectors); groups > 0;      \
              groups--) {                                                                           \
             const int some = (rows + groups - 1) / groups;                                         \
-            STRIPS(patch_strip, PATCH_ROWS(vectors), some, patches, terms, n, row_stride, sum,     \
-                   sum_stride, length - VW, vectors)                                               \
-            patches += some * row_stride;                                                          \
-            sum += some * sum_stride;                                                              \
+            STRIPS(strip, PATCH_ROWS(vectors), some, __VA_ARGS__, vectors)                         \
+            step;                                                                                  \
             rows -= some;                                                                          \
         }                                                                                          \
         break;
+#define ROW_GROUPS(strip, step, ...)                                                               \
+    ROW_CASE(strip, step, 1, __VA_ARGS__)                                                          \
+    ROW_CASE(strip, step, 2, __VA_ARGS__)                                                          \
+    ROW_CASE(strip, step, 3, __VA_ARGS__)                                                          \
+    ROW_CASE(strip, step, 4, __VA_ARGS__)                                                          \
+    ROW_CASE(strip, step, 5, __VA_ARGS__)                                                          \
+    ROW_CASE(strip, step, 6, __VA_ARGS__)
 #ifndef PATCH_VECTORS
 #define PATCH_VECTORS SUM_VECTORS
 #endif
 #define PATCH_ROWS(vectors) (PATCH_VECTORS / (vectors) < 5 ? PATCH_VECTORS / (vectors) : 5)
 #endif
 
+/* Longer rows one by one. */
 static void patch_sum(const float *patches, const mc_term *terms, int n, int rows,
                       ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length) {
 #ifdef HAVE_HALF
@@ -413,12 +420,8 @@ static void patch_sum(const float *patches, const mc_term *terms, int n, int row
             sum += some * sum_stride;
         }
         break;
-        PATCHES(1)
-        PATCHES(2)
-        PATCHES(3)
-        PATCHES(4)
-        PATCHES(5)
-        PATCHES(6)
+        ROW_GROUPS(patch_strip, (patches += some * row_stride, sum += some * sum_stride), patches,
+                   terms, n, row_stride, sum, sum_stride, length - VW)
     default:
         for (int y = 0; y < rows; y++)
             row_sum(patches + y * row_stride, terms, n, sum + y * sum_stride, length);
@@ -518,21 +521,6 @@ INLINE void patch_spread_strip(const float *patch, const mc_term *terms, int n, 
     }
 }
 
-#ifndef SPREAD
-#define SPREAD(vectors)                                                                            \
-    case vectors:                                                                                  \
-        for (int groups = (rows + PATCH_ROWS(vectors) - 1) / PATCH_ROWS(vectors); groups > 0;      \
-             groups--) {                                                                           \
-            const int some = (rows + groups - 1) / groups;                                         \
-            STRIPS(patch_spread_strip, PATCH_ROWS(vectors), some, patch, terms, n, sums,           \
-                   sum_stride, vectors)                                                            \
-            patch += some * length;                                                                \
-            sums += some * sum_stride;                                                             \
-            rows -= some;                                                                          \
-        }                                                                                          \
-        break;
-#endif
-
 static void patch_spread(const float *patch, int rows, const mc_term *terms, int n, float *sums,
                          ptrdiff_t sum_stride, int length) {
 #ifdef HAVE_HALF
@@ -542,12 +530,8 @@ static void patch_spread(const float *patch, int rows, const mc_term *terms, int
     }
 #endif
     switch (length % VW ? 0 : length / VW) {
-        SPREAD(1)
-        SPREAD(2)
-        SPREAD(3)
-        SPREAD(4)
-        SPREAD(5)
-        SPREAD(6)
+        ROW_GROUPS(patch_spread_strip, (patch += some * length, sums += some * sum_stride), patch,
+                   terms, n, sums, sum_stride)
     default:
         for (int y = 0; y < rows; y++)
             row_spread(patch + y * length, terms, n, sums + y * sum_stride, length);
