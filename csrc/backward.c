@@ -196,11 +196,16 @@ static void conv_winners(const mc_run *run, const mc_op *op, const mc_scratch *s
     if (dimages) mc_spread_winners(run, op, s, dy, mask, windows, back, dimages);
 }
 
-/* The first `channels` values of n pixels that have `filled`. */
+/* The first `channels` values of n pixels that have `filled`, by fours while there is room: what is
+ * too much is overwritten. */
 static void take_channels(const float *pixels, int n, int filled, int channels, float *out) {
-    for (; n > 1; n--, pixels += filled, out += channels) /* what is too much is overwritten */
-        for (int c = 0; c < channels; c += 4) memcpy(out + c, pixels + c, 4 * sizeof(float));
-    memcpy(out, pixels, (size_t)channels * sizeof(float));
+    const int fours = (channels + 3) / 4 * 4;
+    for (; n > 0; n--, pixels += filled, out += channels) {
+        if (n * channels < fours)
+            memcpy(out, pixels, (size_t)channels * sizeof(float));
+        else
+            for (int c = 0; c < channels; c += 4) memcpy(out + c, pixels + c, 4 * sizeof(float));
+    }
 }
 
 /* An image without its border, of pixels that may be filled up to fours. */

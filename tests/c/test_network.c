@@ -174,6 +174,14 @@ static const mc_layer CONVOLUTIONS[] = {
     {.type = MC_FLATTEN},
     {.type = MC_DROPOUT, .rate = 0.2f},
     {.type = MC_DENSE, .units = 10, .activation = MC_SOFTMAX}};
+/* Pixels of one channel whose gradient is spread: an image of it ends where another thread's
+ * begins. */
+static const mc_layer NARROW[] = {
+    {.type = MC_CONV2D, .units = 1, .kernel_height = 1, .kernel_width = 1, .activation = MC_TANH},
+    {.type = MC_CONV2D, .units = 9, .kernel_height = 3, .kernel_width = 3, .activation = MC_RELU},
+    {.type = MC_MAX_POOL2D, .pool_size = 2, .stride = 2},
+    {.type = MC_FLATTEN},
+    {.type = MC_DENSE, .units = 10, .activation = MC_SOFTMAX}};
 static const mc_layer WIDE[] = {{.type = MC_DENSE, .units = 80, .activation = MC_RELU},
                                 {.type = MC_DENSE, .units = 10, .activation = MC_SOFTMAX}};
 
@@ -249,6 +257,7 @@ static void test_trainings(void) {
     for (int i = first; i < n; i++) {
         mc_train_spec spec = SPEC;
         test_training(tables[i], LIST(CONVOLUTIONS), spec);
+        test_training(tables[i], LIST(NARROW), spec);
         test_training(tables[i], LIST(WIDE), spec);
         spec.optimizer = MC_SGD;
         test_training(tables[i], LIST(DENSE), spec);
