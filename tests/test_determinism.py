@@ -294,3 +294,17 @@ def test_affinity_limits_the_threads():
     program = f"import os; os.sched_setaffinity(0, {{{cpu}}})\n"
     program += "from mnistc import _core; print(_core.default_threads())"
     assert python(program, MNISTC_THREADS="").stdout.strip() == "1"
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5, 9])
+def test_slices_of_few_channels_keep_to_themselves(channels):
+    """A thread's images lie next to another's: none writes beyond its own, in any order."""
+    layers = [Conv2D(channels, 1, activation="tanh"), Conv2D(32, 3, activation="relu")]
+    net = Sequential([*layers, MaxPool2D(2), Dense(3, "softmax")], (28, 28, 2), 0)
+    rng = np.random.default_rng(0)
+    x = rng.random((40, net.core.n_inputs), dtype=np.float32)
+    y = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 40)]
+    trainer = _core.Trainer(net.core, batch_size=40, loss="softmax_cross_entropy")
+    _, wanted = trainer.gradients(x, y, None)
+    for _ in range(60):
+        np.testing.assert_array_equal(trainer.gradients(x, y, None)[1], wanted)
