@@ -34,21 +34,16 @@ static int places_of(const mc_op *op) {
 static void carve(const mc_net *net, const mc_op *op, mc_arena *arena, bf16_scratch *s) {
     const size_t cols = (size_t)net->kernels->cols;
     size_t padded = 0, rounded = 0, tile = 0, dy = 0, places = 0;
-    if (op->layer.type == MC_CONV2D && mc_rounds(op)) {
+    if (op->fused_pool) {
+        const size_t images = (size_t)op->winner_images, in = (size_t)op->in.channels;
+        const size_t windows = op->winograd ? 16 * MC_WINOGRAD_WINDOWS : 4 * MC_POOL_WINDOWS;
+        padded = mc_size(op->padded);
+        rounded = larger(images * padded, op->winograd ? windows * in : 0);
+        tile = windows * (size_t)op->n_panels * cols;
+        dy = images * op->out_size;
+    } else if (op->layer.type == MC_CONV2D && mc_rounds(op)) {
         padded = rounded = larger(mc_size(op->padded), mc_size(op->back_padded));
-        if (op->winograd) {
-            tile = 16 * (size_t)MC_WINOGRAD_WINDOWS * (size_t)op->n_panels * cols;
-            rounded = larger(rounded, 16 * (size_t)MC_WINOGRAD_WINDOWS * (size_t)op->in.channels);
-        } else if (op->fused_pool) {
-            tile = (size_t)op->n_panels * cols * 4 * MC_POOL_WINDOWS;
-        } else {
-            places = (size_t)places_of(op);
-        }
-        if (op->fused_pool) {
-            const size_t images = (size_t)op->winner_images;
-            rounded = larger(rounded, images * mc_size(op->padded));
-            dy = images * op->out_size;
-        }
+        places = (size_t)places_of(op);
     } else if (op->layer.type == MC_DENSE) {
         rounded = MC_DENSE_ROWS * larger(op->in_size, op->out_size);
     }
