@@ -14,7 +14,9 @@ F64 = npt.NDArray[np.float64]
 _CHUNK_VALUES = 1 << 22  # of a layer's input at a time
 
 
-def update_batch_norm(network: Sequential, x: npt.ArrayLike, n_threads: int = 0) -> None:
+def update_batch_norm(
+    network: Sequential, x: npt.ArrayLike, n_threads: int = 0, *, check_range: bool = True
+) -> None:
     """Take the running statistics of each `BatchNorm` anew: those of `x`, all of it.
 
     After a training on changed images they are those of changed images (and of its last
@@ -29,6 +31,8 @@ def update_batch_norm(network: Sequential, x: npt.ArrayLike, n_threads: int = 0)
         Images as for `Sequential.fit`, without any augmentation.
     n_threads : int
         0 takes as many as the process may use.
+    check_range : bool
+        Refuse floats outside 0 to 1.
 
     Raises
     ------
@@ -42,7 +46,7 @@ def update_batch_norm(network: Sequential, x: npt.ArrayLike, n_threads: int = 0)
     """
     if not isinstance(network, Sequential):
         raise TypeError(f"network must be a Sequential, got {network!r}")
-    images = as_images(x, network.input_shape)
+    images = as_images(x, network.input_shape, check_range=check_range)
     weights = {name: view.copy() for name, view in network.weights.items()}
     for index, layer in enumerate(network.layers):
         if isinstance(layer, BatchNorm):

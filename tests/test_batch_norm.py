@@ -103,6 +103,15 @@ def test_bad_images_change_nothing(bad):
     assert all((before[name] == array).all() for name, array in net.weights.items())
 
 
+def test_floats_beyond_0_to_1_count_where_they_are_let_through():
+    net, x = network(), np.random.default_rng(2).normal(3, 2, (40, *SHAPE)).astype(np.float32)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        mnistc.update_batch_norm(net, x)
+    mnistc.update_batch_norm(net, x, check_range=False)
+    first = next(key for key in net.weights if key.endswith("running_mean"))
+    np.testing.assert_allclose(net.weights[first], x.mean((0, 1, 2)), rtol=1e-5)
+
+
 def test_what_is_no_network_is_refused():
     with pytest.raises(TypeError, match=r"network must be a Sequential, got 'cnn\.json'"):
         mnistc.update_batch_norm("cnn.json", images())
