@@ -23,10 +23,9 @@ typedef __m256 vf;
 #define vfma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define vadd(a, b) _mm256_add_ps(a, b)
 #define vmax(a, b) _mm256_max_ps(a, b)
+#define vwiden(bytes) _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(bytes)))
 #define vpick(index, q, v)                                                                         \
-    _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_cmpeq_epi32(                                       \
-                         _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(index))),          \
-                         _mm256_set1_epi32(q))))
+    _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_cmpeq_epi32(vwiden(index), _mm256_set1_epi32(q))))
 
 #define vbytes_store(p, v) store_bytes(p, (__m256i)(v))
 
@@ -112,6 +111,38 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 #define HAVE_LIST_INPUTS
 
 #include "tiles.h"
+/* A window's row and the one below it, each with the winner's of two neighbours in place: they get
+ * the gradients of the upper and of the lower winners. vpermps would pick from both rows at once,
+ * but is twice as slow as the rest on Zen 3. */
+enum { WINNER_VECTORS = 1 };
+
+INLINE void winners_3x3_strip(const float *pixels, const int32_t *window, int n, const float *dy,
+                              const uint8_t *winner, ptrdiff_t stride, float *dw,
+                              ptrdiff_t dw_stride, int vectors) {
+    (void)vectors;
+    vf acc[9];
+    UNROLL
+    for (int t = 0; t < 9; t++) acc[t] = vload(dw + t * dw_stride);
+    for (int i = 0; i < n; i++, pixels += 16) {
+        const ptrdiff_t at = window[i] * stride;
+        const __m256i q = vwiden(winner + at);
+        const vf g = vload(dy + at), is_lower = (vf)_mm256_cmpgt_epi32(q, _mm256_set1_epi32(1));
+        const vf upper = _mm256_andnot_ps(is_lower, g), lower = _mm256_and_ps(is_lower, g);
+        const __m256i right = _mm256_and_si256(q, _mm256_set1_epi32(1));
+        UNROLL
+        for (int y = 0; y < 4; y++) UNROLL
+        for (int x = 0; x < 3; x++) {
+            const vf pair = _mm256_permutevar_ps(
+                _mm256_broadcast_ps((const __m128 *)(pixels + y * 4 + x)), right);
+            if (y < 3) acc[3 * y + x] = vfma(upper, pair, acc[3 * y + x]);
+            if (y > 0) acc[3 * y - 3 + x] = vfma(lower, pair, acc[3 * y - 3 + x]);
+        }
+    }
+    UNROLL
+    for (int t = 0; t < 9; t++) vstore(dw + t * dw_stride, acc[t]);
+}
+
+#include "winners_3x3.h"
 #include "winograd.h"
 
 /* Terms of 4 windows x 8 filters, in pairs within each half, turned by filter; of each four, those

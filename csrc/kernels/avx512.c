@@ -65,11 +65,9 @@
 #define vfma(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define vadd(a, b) _mm512_add_ps(a, b)
 #define vmax(a, b) _mm512_max_ps(a, b)
+#define vwiden(bytes) _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(bytes)))
 #define vpick(index, q, v)                                                                         \
-    _mm512_maskz_mov_ps(                                                                           \
-        _mm512_cmpeq_epi32_mask(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(index))),   \
-                                _mm512_set1_epi32(q)),                                             \
-        v)
+    _mm512_maskz_mov_ps(_mm512_cmpeq_epi32_mask(vwiden(index), _mm512_set1_epi32(q)), v)
 
 #define vbytes_store(p, v) _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8((__m512i)(v)))
 #define TILE_ROWS 12
@@ -159,9 +157,42 @@ static inline __m512 htwin(const float *p) {
     return _mm512_permutexvar_ps(halves, _mm512_castpd_ps(_mm512_set1_pd(both)));
 }
 
-#define WINNER_SUM_3X3 winner_sum_3x3
-
 #include "tiles.h"
+
+enum { WINNER_VECTORS = 2 };
+
+/* From the pixel that tap t begins at, the winner's is 0, 1, 4 or 5 further on. */
+INLINE void winners_3x3_strip(const float *pixels, const int32_t *window, int n, const float *dy,
+                              const uint8_t *winner, ptrdiff_t stride, float *dw,
+                              ptrdiff_t dw_stride, const int vectors) {
+    vf acc[9][WINNER_VECTORS];
+    UNROLL
+    for (int t = 0; t < 9; t++) UNROLL
+    for (int j = 0; j < vectors; j++) acc[t][j] = vload(dw + t * dw_stride + j * VW);
+    for (int i = 0; i < n; i++, pixels += 16) {
+        const ptrdiff_t at = window[i] * stride;
+        vf g[WINNER_VECTORS];
+        vi which[WINNER_VECTORS];
+        UNROLL
+        for (int j = 0; j < vectors; j++) {
+            const vi q = (vi)vwiden(winner + at + j * VW);
+            which[j] = q + (q & 2);
+            g[j] = vload(dy + at + j * VW);
+        }
+        UNROLL
+        for (int t = 0; t < 9; t++) {
+            const vf from = vload(pixels + t / 3 * 4 + t % 3);
+            UNROLL
+            for (int j = 0; j < vectors; j++)
+                acc[t][j] = vfma(g[j], _mm512_permutexvar_ps((__m512i)which[j], from), acc[t][j]);
+        }
+    }
+    UNROLL
+    for (int t = 0; t < 9; t++) UNROLL
+    for (int j = 0; j < vectors; j++) vstore(dw + t * dw_stride + j * VW, acc[t][j]);
+}
+
+#include "winners_3x3.h"
 #include "winograd.h"
 
 /* Rows and columns of 8 x 8 terms change places. */
@@ -212,78 +243,6 @@ INLINE void list_block(const float *dy, const uint8_t *winner, int n_out, const 
 #define HAVE_LIST_BLOCK
 
 #include "loops.h"
-
-/* Up to `vectors` vectors of filters, all sums in registers. A window's 4 x 4 pixels are one
- * vector: from the one that tap t begins at, the winner's is 0, 1, 4 or 5 further on, filter by
- * filter. */
-INLINE void winners_3x3_strip(const float *pixels, const int32_t *window, int n, const float *dy,
-                              const uint8_t *winner, int n_out, __mmask16 last, float *dw,
-                              const int vectors) {
-    __m512 acc[9][2];
-    __mmask16 mask[2];
-    UNROLL
-    for (int j = 0; j < vectors; j++) mask[j] = j < vectors - 1 ? 0xffff : last;
-    UNROLL
-    for (int t = 0; t < 9; t++) UNROLL
-    for (int j = 0; j < vectors; j++)
-        acc[t][j] = _mm512_maskz_loadu_ps(mask[j], dw + t * n_out + j * VW);
-    for (int i = 0; i < n; i++, pixels += 16) {
-        const ptrdiff_t at = (ptrdiff_t)window[i] * n_out;
-        __m512 g[2];
-        __m512i which[2];
-        UNROLL
-        for (int j = 0; j < vectors; j++) {
-            const __m512i q =
-                _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask[j], winner + at + j * VW));
-            which[j] = _mm512_add_epi32(q, _mm512_and_epi32(q, _mm512_set1_epi32(2)));
-            g[j] = _mm512_maskz_loadu_ps(mask[j], dy + at + j * VW);
-        }
-        UNROLL
-        for (int t = 0; t < 9; t++) {
-            const __m512 from = vload(pixels + t / 3 * 4 + t % 3);
-            UNROLL
-            for (int j = 0; j < vectors; j++)
-                acc[t][j] = vfma(g[j], _mm512_permutexvar_ps(which[j], from), acc[t][j]);
-        }
-    }
-    UNROLL
-    for (int t = 0; t < 9; t++) UNROLL
-    for (int j = 0; j < vectors; j++)
-        _mm512_mask_storeu_ps(dw + t * n_out + j * VW, mask[j], acc[t][j]);
-}
-
-/* Windows of paper are passed over. */
-static void winner_sum_3x3(const float *x, ptrdiff_t row, const int32_t *position, int n_windows,
-                           const float *dy, const uint8_t *winner, int n_out, float *dw) {
-    enum { WINDOWS = 128 };
-    float pixels[16 * (WINDOWS + 1)];
-    int32_t window[WINDOWS];
-    for (int first = 0; first < n_windows; first += WINDOWS) {
-        const int end = n_windows - first < WINDOWS ? n_windows : first + WINDOWS;
-        int n = 0;
-        for (int w = first; w < end; w++) {
-            const float *at = x + position[4 * w];
-            __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(at));
-            v = _mm512_insertf32x4(v, _mm_loadu_ps(at + row), 1);
-            v = _mm512_insertf32x4(v, _mm_loadu_ps(at + 2 * row), 2);
-            v = _mm512_insertf32x4(v, _mm_loadu_ps(at + 3 * row), 3);
-            vstore(pixels + 16 * n, v);
-            window[n] = w;
-            n += _mm512_test_epi32_mask(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)) != 0;
-        }
-        vstore(pixels + 16 * n, vzero()); /* read, and not used */
-        for (int c = 0; c < n_out; c += 2 * VW) {
-            const int left = n_out - c;
-            if (left > VW)
-                winners_3x3_strip(pixels, window, n, dy + c, winner + c, n_out,
-                                  left < 2 * VW ? (__mmask16)((1u << (left - VW)) - 1) : 0xffff,
-                                  dw + c, 2);
-            else
-                winners_3x3_strip(pixels, window, n, dy + c, winner + c, n_out,
-                                  (__mmask16)((1u << left) - 1), dw + c, 1);
-        }
-    }
-}
 
 #ifndef HAVE_BF16 /* avx512bf16.c and amx.c include this file */
 MC_TABLE(mc_kernels_avx512, "avx512", VW);
