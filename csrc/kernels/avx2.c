@@ -143,6 +143,13 @@ INLINE void winners_3x3_strip(const float *pixels, const int32_t *window, int n,
 }
 
 #include "winners_3x3.h"
+
+/* 12 sums, two vectors of pixels, one weight. */
+#define GREY_BLOCKS 1
+#define GREY_VECTORS 2
+#define grey_load(p, row, v) vload((p) + (v) * (row))
+#define grey_rows(v, upper, lower) (*(upper) = (v)[0], *(lower) = (v)[1])
+#include "grey.h"
 #include "winograd.h"
 
 /* Terms of 4 windows x 8 filters, in pairs within each half, turned by filter; of each four, those

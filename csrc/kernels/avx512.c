@@ -193,6 +193,13 @@ INLINE void winners_3x3_strip(const float *pixels, const int32_t *window, int n,
 }
 
 #include "winners_3x3.h"
+
+#define GREY_BLOCKS 3
+#define GREY_VECTORS 1
+#define grey_load(p, row, v)                                                                       \
+    _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(p)), _mm256_loadu_ps((p) + (row)), 1)
+#define grey_rows(v, upper, lower) (*(upper) = hlow(*(v)), *(lower) = hhigh(*(v)))
+#include "grey.h"
 #include "winograd.h"
 
 /* Rows and columns of 8 x 8 terms change places. */

@@ -409,6 +409,9 @@ static void end_bf16(void) {}
 #ifndef WINNER_SUM_3X3
 #define WINNER_SUM_3X3 NULL
 #endif
+#ifndef GREY_WINDOWS
+#define GREY_WINDOWS NULL
+#endif
 
 #define MC_TABLE(table, label, lanes)                                                              \
     const mc_kernels table = {.name = label,                                                       \
@@ -429,6 +432,7 @@ static void end_bf16(void) {}
                               .winner_sum_3x3 = WINNER_SUM_3X3,                                    \
                               .column_sums = column_sums,                                          \
                               .pool_windows = pool_windows,                                        \
+                              .grey_windows = GREY_WINDOWS,                                        \
                               .unpool_windows = unpool_windows,                                    \
                               .winograd_inputs = winograd_inputs,                                  \
                               .winograd_windows = winograd_windows,                                \

@@ -348,6 +348,47 @@ static void test_winner_sum_3x3(void) {
             one_winner_sum_3x3(windows[i], n_out);
 }
 
+/* The same bits as by dot_panel and pool_windows, from an image with flat places, whose windows
+ * have equal values. */
+static void one_grey(int n_y, int n_x, int n_out, int kh, int kw) {
+    const int row = 2 * n_x + kw - 1 + n_y % 2, windows = n_y * n_x, cols = table->cols;
+    const int taps = kh * kw, relu = n_x % 2;
+    const size_t image = (size_t)((2 * n_y + kh - 1) * row), slack = n_x % 4 ? 6 : 0;
+    const size_t n = (size_t)(windows * n_out);
+    float *x = take_random(image + slack, 9), *panel = take_random((size_t)((taps + 1) * cols), 5);
+    for (size_t i = 0; i < image; i++)
+        if (i / 5 % 2) x[i] = 0.25f;
+    int32_t *position = take((size_t)(4 * windows) * sizeof *position);
+    int32_t *tap = take((size_t)taps * sizeof *tap);
+    for (int i = 0; i < 4 * windows; i++)
+        position[i] = (i / 4 / n_x * 2 + i / 2 % 2) * row + i / 4 % n_x * 2 + i % 2;
+    for (int t = 0; t < taps; t++) tap[t] = t / kw * row + t % kw;
+    float *tile = take((size_t)(4 * windows * cols) * sizeof *tile);
+    float *a = take(n * sizeof *a), *b = take(n * sizeof *b), *c = take(n * sizeof *c);
+    uint8_t *winner_a = take(n), *winner_b = take(n);
+    table->dot_panel(x, position, 4 * windows, tap, taps, panel, 0, tile, cols, cols);
+    table->pool_windows(tile, windows, n_out, relu, a, winner_a, n_out);
+    table->grey_windows(x, row, kh, kw, n_y, n_x, panel, n_out, relu, b, winner_b);
+    table->grey_windows(x, row, kh, kw, n_y, n_x, panel, n_out, relu, c, NULL);
+    same("grey_windows", !memcmp(a, b, n * sizeof *a) && !memcmp(a, c, n * sizeof *a) &&
+                             !memcmp(winner_a, winner_b, n));
+    float *blocks[] = {x, panel, tile, a, b, c};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+    free(position);
+    free(tap);
+    free(winner_a);
+    free(winner_b);
+}
+
+static void test_grey(void) {
+    static const int sizes[][2] = {{1, 1}, {3, 3}, {5, 5}, {2, 7}};
+    for (size_t i = 0; table->grey_windows && i < sizeof sizes / sizeof *sizes; i++)
+        for (int n_y = 1; n_y <= 3; n_y++)
+            for (int n_x = 1; n_x <= 26; n_x++)
+                for (int n_out = 1; n_out <= MC_GREY_FILTERS; n_out++)
+                    one_grey(n_y, n_x, n_out, sizes[i][0], sizes[i][1]);
+}
+
 /* Half of the values are zeros of either sign; NaN is none. */
 static void one_list_of_winners(int windows, int n_out) {
     const size_t n = (size_t)(windows * n_out), stride = (size_t)(windows + n_out % 2);
@@ -734,6 +775,7 @@ static void test_table(void) {
     test_patches();
     test_winner_sum();
     test_winner_sum_3x3();
+    test_grey();
     test_lists_of_winners();
     test_column_sums();
     test_pooling();
