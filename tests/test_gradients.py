@@ -280,7 +280,14 @@ def test_convolutions(table, shape, pool):
     check(problem(Case((*layers, Dense(3, "softmax")), (*size, 2), n)))
 
 
-@pytest.mark.parametrize("shape", SHAPES[:9], ids=str)
+GREY = [
+    (5, "valid", (28, 28), 1, 6, 4),
+    ((3, 5), "valid", (13, 31), 1, 4, 3),
+    (1, "same", (5, 5), 1, 1, 2),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES[:9] + GREY, ids=str)
 def test_first_convolutions(table, shape):
     kernel, padding, size, channels, filters, n = shape
     layers = [Conv2D(filters, kernel, padding, "relu")]
