@@ -108,6 +108,13 @@ def test_other_classes_and_sizes():
     assert result.network.classes == 3
 
 
+def test_drawings_ask_for_digits():
+    images, labels = dataset(20).images, dataset(20).labels
+    letters = Dataset(images, labels, tuple("abcdefghij"), "letters")
+    with pytest.raises(ValueError, match="the classes 0 to 9, got a, b, c"):
+        WithStrokes(1, 0, 0)(letters, 0, None)
+
+
 def test_unknown_recipe():
     with pytest.raises(ValueError, match="recipe must be one of quick"):
         recipes.get("cake")

@@ -42,10 +42,14 @@ class WithStrokes:
 
     def __call__(self, data: Dataset, seed: int, data_dir: DataDir) -> Examples:
         from mnistc.datasets import pendigits
+        from mnistc.datasets.dataset import DIGITS
 
         if data.images.shape[1:] != (28, 28):
             size = " x ".join(map(str, data.images.shape[1:]))
             raise ValueError(f"drawings go with images of 28 x 28, got {size}")
+        if data.class_names != DIGITS:
+            names = ", ".join(data.class_names)
+            raise ValueError(f"drawings go with the classes 0 to 9, got {names}")
         drawn, _ = pendigits.writer_split(pendigits.load_strokes(data_dir), WRITERS)
         return Drawings(data, drawn, self, seed)
 
