@@ -73,14 +73,9 @@ void mc_pad(const float *image, mc_shape shape, int pad_height, int pad_width, f
     memset(padded, 0, above * sizeof(float));
 }
 
-/* Pixels may lie in the lanes, see grey_windows. */
-static int is_narrow_grey(const mc_op *op) {
-    return op->fused_pool && op->in.channels == 1 && op->n_out <= MC_GREY_FILTERS;
-}
-
 /* Whole blocks of windows end within the rows; others are read beyond, where the copy has room. */
 static const float *padded_input(const mc_op *op, const float *x, float *room) {
-    const int ends_within = !is_narrow_grey(op) || op->out.width % 4 == 0;
+    const int ends_within = !op->grey || op->out.width % 4 == 0;
     if (!op->pad_height && !op->pad_width && ends_within) return x;
     mc_pad(x, op->in, op->pad_height, op->pad_width, room);
     return room;
@@ -222,7 +217,7 @@ static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, 
         mc_winograd_image(run->net, op, s, image, relu, y, mask);
         return;
     }
-    if (is_narrow_grey(op) && k->grey_windows) {
+    if (op->grey) {
         k->grey_windows(image, op->padded.width, op->layer.kernel_height, op->layer.kernel_width,
                         op->out.height, op->out.width, op->panels, op->n_out, relu, y, mask);
         return;

@@ -31,6 +31,7 @@ typedef struct {
     int needs_dx;   /* some op before this one has parameters */
     int fused_pool; /* a convolution followed by 2x2 max-pooling with stride 2 */
     int wide;       /* a dense layer split by weights, not by images */
+    int grey;       /* a pooled one of one channel and few filters, by grey_windows */
     int winograd;   /* a 3x3 convolution before a pooling, its products by winograd.c */
     int by_filter;  /* its weight gradient is made filter by filter: (out, taps), not (taps, out) */
     mc_shape in, out;

@@ -111,15 +111,13 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 #define HAVE_LIST_INPUTS
 
 #include "tiles.h"
+
 /* A window's row and the one below it, each with the winner's of two neighbours in place: they get
  * the gradients of the upper and of the lower winners. vpermps would pick from both rows at once,
  * but is twice as slow as the rest on Zen 3. */
-enum { WINNER_VECTORS = 1 };
-
 INLINE void winners_3x3_strip(const float *pixels, const int32_t *window, int n, const float *dy,
                               const uint8_t *winner, ptrdiff_t stride, float *dw,
-                              ptrdiff_t dw_stride, int vectors) {
-    (void)vectors;
+                              ptrdiff_t dw_stride) {
     vf acc[9];
     UNROLL
     for (int t = 0; t < 9; t++) acc[t] = vload(dw + t * dw_stride);
@@ -142,6 +140,38 @@ INLINE void winners_3x3_strip(const float *pixels, const int32_t *window, int n,
     for (int t = 0; t < 9; t++) vstore(dw + t * dw_stride, acc[t]);
 }
 
+/* Filters that do not fill a vector, in room for a whole one. */
+static void winners_3x3_rest(const float *pixels, const int32_t *window, int n, const float *dy,
+                             const uint8_t *winner, int n_out, float *dw, int filters) {
+    float gradients[WINNER_BLOCK * VW], sums[9 * VW] = {0};
+    uint8_t winners[WINNER_BLOCK * VW];
+    int32_t place[WINNER_BLOCK];
+    memset(gradients, 0, (size_t)n * VW * sizeof(float));
+    memset(winners, 0, (size_t)n * VW);
+    for (int i = 0; i < n; i++) {
+        const ptrdiff_t at = (ptrdiff_t)window[i] * n_out;
+        for (int c = 0; c < filters; c++) {
+            gradients[i * VW + c] = dy[at + c];
+            winners[i * VW + c] = winner[at + c];
+        }
+        place[i] = i;
+    }
+    for (int t = 0; t < 9; t++)
+        for (int c = 0; c < filters; c++) sums[t * VW + c] = dw[t * n_out + c];
+    winners_3x3_strip(pixels, place, n, gradients, winners, VW, sums, VW);
+    for (int t = 0; t < 9; t++)
+        for (int c = 0; c < filters; c++) dw[t * n_out + c] = sums[t * VW + c];
+}
+
+static void winners_3x3(const float *pixels, const int32_t *window, int n, const float *dy,
+                        const uint8_t *winner, int n_out, float *dw) {
+    int c = 0;
+    for (; c + VW <= n_out; c += VW)
+        winners_3x3_strip(pixels, window, n, dy + c, winner + c, n_out, dw + c, n_out);
+    if (c < n_out)
+        winners_3x3_rest(pixels, window, n, dy + c, winner + c, n_out, dw + c, n_out - c);
+}
+
 #include "winners_3x3.h"
 
 /* 12 sums, two vectors of pixels, one weight. */
@@ -149,6 +179,7 @@ INLINE void winners_3x3_strip(const float *pixels, const int32_t *window, int n,
 #define GREY_VECTORS 2
 #define grey_load(p, row, v) vload((p) + (v) * (row))
 #define grey_rows(v, upper, lower) (*(upper) = (v)[0], *(lower) = (v)[1])
+#define grey_largest largest_of
 #include "grey.h"
 #include "winograd.h"
 

@@ -65,9 +65,11 @@
 #define vfma(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define vadd(a, b) _mm512_add_ps(a, b)
 #define vmax(a, b) _mm512_max_ps(a, b)
-#define vwiden(bytes) _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(bytes)))
 #define vpick(index, q, v)                                                                         \
-    _mm512_maskz_mov_ps(_mm512_cmpeq_epi32_mask(vwiden(index), _mm512_set1_epi32(q)), v)
+    _mm512_maskz_mov_ps(                                                                           \
+        _mm512_cmpeq_epi32_mask(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(index))),   \
+                                _mm512_set1_epi32(q)),                                             \
+        v)
 
 #define vbytes_store(p, v) _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8((__m512i)(v)))
 #define TILE_ROWS 12
@@ -159,37 +161,57 @@ static inline __m512 htwin(const float *p) {
 
 #include "tiles.h"
 
-enum { WINNER_VECTORS = 2 };
-
-/* From the pixel that tap t begins at, the winner's is 0, 1, 4 or 5 further on. */
+/* Up to `vectors` vectors of filters, all sums in registers. A window's 4 x 4 pixels are one
+ * vector: from the one that tap t begins at, the winner's is 0, 1, 4 or 5 further on, filter by
+ * filter. */
 INLINE void winners_3x3_strip(const float *pixels, const int32_t *window, int n, const float *dy,
-                              const uint8_t *winner, ptrdiff_t stride, float *dw,
-                              ptrdiff_t dw_stride, const int vectors) {
-    vf acc[9][WINNER_VECTORS];
+                              const uint8_t *winner, int n_out, __mmask16 last, float *dw,
+                              const int vectors) {
+    __m512 acc[9][2];
+    __mmask16 mask[2];
+    UNROLL
+    for (int j = 0; j < vectors; j++) mask[j] = j < vectors - 1 ? 0xffff : last;
     UNROLL
     for (int t = 0; t < 9; t++) UNROLL
-    for (int j = 0; j < vectors; j++) acc[t][j] = vload(dw + t * dw_stride + j * VW);
+    for (int j = 0; j < vectors; j++)
+        acc[t][j] = _mm512_maskz_loadu_ps(mask[j], dw + t * n_out + j * VW);
     for (int i = 0; i < n; i++, pixels += 16) {
-        const ptrdiff_t at = window[i] * stride;
-        vf g[WINNER_VECTORS];
-        vi which[WINNER_VECTORS];
+        const ptrdiff_t at = (ptrdiff_t)window[i] * n_out;
+        __m512 g[2];
+        __m512i which[2];
         UNROLL
         for (int j = 0; j < vectors; j++) {
-            const vi q = (vi)vwiden(winner + at + j * VW);
-            which[j] = q + (q & 2);
-            g[j] = vload(dy + at + j * VW);
+            const __m512i q =
+                _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask[j], winner + at + j * VW));
+            which[j] = _mm512_add_epi32(q, _mm512_and_epi32(q, _mm512_set1_epi32(2)));
+            g[j] = _mm512_maskz_loadu_ps(mask[j], dy + at + j * VW);
         }
         UNROLL
         for (int t = 0; t < 9; t++) {
-            const vf from = vload(pixels + t / 3 * 4 + t % 3);
+            const __m512 from = vload(pixels + t / 3 * 4 + t % 3);
             UNROLL
             for (int j = 0; j < vectors; j++)
-                acc[t][j] = vfma(g[j], _mm512_permutexvar_ps((__m512i)which[j], from), acc[t][j]);
+                acc[t][j] = vfma(g[j], _mm512_permutexvar_ps(which[j], from), acc[t][j]);
         }
     }
     UNROLL
     for (int t = 0; t < 9; t++) UNROLL
-    for (int j = 0; j < vectors; j++) vstore(dw + t * dw_stride + j * VW, acc[t][j]);
+    for (int j = 0; j < vectors; j++)
+        _mm512_mask_storeu_ps(dw + t * n_out + j * VW, mask[j], acc[t][j]);
+}
+
+static void winners_3x3(const float *pixels, const int32_t *window, int n, const float *dy,
+                        const uint8_t *winner, int n_out, float *dw) {
+    for (int c = 0; c < n_out; c += 2 * VW) {
+        const int left = n_out - c;
+        if (left > VW)
+            winners_3x3_strip(pixels, window, n, dy + c, winner + c, n_out,
+                              left < 2 * VW ? (__mmask16)((1u << (left - VW)) - 1) : 0xffff, dw + c,
+                              2);
+        else
+            winners_3x3_strip(pixels, window, n, dy + c, winner + c, n_out,
+                              (__mmask16)((1u << left) - 1), dw + c, 1);
+    }
 }
 
 #include "winners_3x3.h"
@@ -199,6 +221,7 @@ INLINE void winners_3x3_strip(const float *pixels, const int32_t *window, int n,
 #define grey_load(p, row, v)                                                                       \
     _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(p)), _mm256_loadu_ps((p) + (row)), 1)
 #define grey_rows(v, upper, lower) (*(upper) = hlow(*(v)), *(lower) = hhigh(*(v)))
+#define grey_largest half_largest_of
 #include "grey.h"
 #include "winograd.h"
 

@@ -7,37 +7,27 @@
  *   GREY_VECTORS          vectors of a block
  *   grey_load(p, row, v)  vector v of the block whose pixels are at p and at p + row
  *   grey_rows(v, upper, lower)  the two rows of a block's sums
+ *   grey_largest          largest_of for 8 floats
  */
 
 enum { GREY_BLOCK = 4, GREY_LANES = 8 }; /* windows of a block, positions of one of its rows */
+
+typedef int32_t grey_index __attribute__((vector_size(32)));
 
 /* The winners of a block's windows: y[w * n_out + f] and as many bytes, GREY_LANES of both for each
  * window, of which the next one's overwrite what is too much. */
 INLINE void pool_block(const __m256 *upper, const __m256 *lower, __m256 floor, int n_out, float *y,
                        uint8_t *winner) {
     __m256 best[4] = {[3] = _mm256_setzero_ps()};
-    __m256i index[4] = {[3] = _mm256_setzero_si256()};
+    grey_index index[4] = {0};
     UNROLL
     for (int pair = 0; pair < 3; pair++) {
-        __m256 most[2], right[2]; /* of two neighbours: upper, upper, lower, lower in each half */
-        UNROLL
-        for (int i = 0; i < 2; i++) {
-            const int f = 2 * pair + i;
-            const __m256 a = _mm256_shuffle_ps(upper[f], lower[f], 0x88);
-            const __m256 b = _mm256_shuffle_ps(upper[f], lower[f], 0xdd);
-            most[i] = _mm256_max_ps(b, a);
-            right[i] = _mm256_cmp_ps(b, a, _CMP_GT_OQ);
-        }
-        const __m256d m0 = _mm256_castps_pd(most[0]), m1 = _mm256_castps_pd(most[1]);
-        const __m256d r0 = _mm256_castps_pd(right[0]), r1 = _mm256_castps_pd(right[1]);
-        const __m256 ab = _mm256_castpd_ps(_mm256_unpacklo_pd(m0, m1));
-        const __m256 cd = _mm256_castpd_ps(_mm256_unpackhi_pd(m0, m1));
-        const __m256 below = _mm256_cmp_ps(cd, ab, _CMP_GT_OQ);
-        const __m256 side = _mm256_blendv_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(r0, r1)),
-                                             _mm256_castpd_ps(_mm256_unpackhi_pd(r0, r1)), below);
-        best[pair] = _mm256_max_ps(_mm256_max_ps(cd, ab), floor);
-        const __m256i two = _mm256_castps_si256(below);
-        index[pair] = _mm256_add_epi32(_mm256_add_epi32(two, two), _mm256_castps_si256(side));
+        const __m256 *up = upper + 2 * pair, *low = lower + 2 * pair;
+        const __m256 most = grey_largest(_mm256_shuffle_ps(up[0], up[1], 0x88),
+                                         _mm256_shuffle_ps(up[0], up[1], 0xdd),
+                                         _mm256_shuffle_ps(low[0], low[1], 0x88),
+                                         _mm256_shuffle_ps(low[0], low[1], 0xdd), &index[pair]);
+        best[pair] = _mm256_max_ps(most, floor);
     }
     /* Pairs of filters have windows 0, 1, 0, 1 in the lower half and 2, 3, 2, 3 in the upper. */
     UNROLL
@@ -57,9 +47,10 @@ INLINE void pool_block(const __m256 *upper, const __m256 *lower, __m256 floor, i
     if (!winner) return;
     const __m256i turn = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
-    const __m256i words = _mm256_packs_epi16(_mm256_packs_epi32(index[0], index[1]),
-                                             _mm256_packs_epi32(index[2], index[3]));
-    const __m256i bytes = _mm256_shuffle_epi8(_mm256_abs_epi8(words), turn);
+    const __m256i words =
+        _mm256_packs_epi16(_mm256_packs_epi32((__m256i)index[0], (__m256i)index[1]),
+                           _mm256_packs_epi32((__m256i)index[2], (__m256i)index[3]));
+    const __m256i bytes = _mm256_shuffle_epi8(words, turn);
     const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
     _mm_storel_epi64((__m128i *)winner, low);
     _mm_storel_epi64((__m128i *)(winner + n_out), _mm_unpackhi_epi64(low, low));

@@ -1,33 +1,9 @@
 /* winners_3x3.h - the weight gradient of a 3x3 convolution of one channel, told from its pooling's
- * winners, for the tables that permute floats by lane. What picks a filter's pixels is theirs:
- * winners_3x3_strip, for up to WINNER_VECTORS vectors of filters. Window i has 4 x 4 pixels from
- * pixels[16 * i] on, and its gradients and winners from dy[window[i] * stride] on.
+ * winners, for the tables that permute floats by lane. Here the windows with ink are gathered; what
+ * picks a filter's pixels is the tables' own: winners_3x3, for up to WINNER_BLOCK windows. Window i
+ * has 4 x 4 pixels from pixels[16 * i] on, and its gradients and winners from dy[window[i] * n_out]
+ * on. Some floats are read beyond the last window.
  */
-
-enum { WINNER_BLOCK = 128 }; /* windows */
-
-/* Filters that do not fill a vector, in room for a whole one. */
-static void winners_3x3_rest(const float *pixels, const int32_t *window, int n, const float *dy,
-                             const uint8_t *winner, int n_out, float *dw, int filters) {
-    float gradients[WINNER_BLOCK * VW], sums[9 * VW] = {0};
-    uint8_t winners[WINNER_BLOCK * VW];
-    int32_t place[WINNER_BLOCK];
-    memset(gradients, 0, (size_t)n * VW * sizeof(float));
-    memset(winners, 0, (size_t)n * VW);
-    for (int i = 0; i < n; i++) {
-        const ptrdiff_t at = (ptrdiff_t)window[i] * n_out;
-        for (int c = 0; c < filters; c++) {
-            gradients[i * VW + c] = dy[at + c];
-            winners[i * VW + c] = winner[at + c];
-        }
-        place[i] = i;
-    }
-    for (int t = 0; t < 9; t++)
-        for (int c = 0; c < filters; c++) sums[t * VW + c] = dw[t * n_out + c];
-    winners_3x3_strip(pixels, place, n, gradients, winners, VW, sums, VW, 1);
-    for (int t = 0; t < 9; t++)
-        for (int c = 0; c < filters; c++) dw[t * n_out + c] = sums[t * VW + c];
-}
 
 /* Windows of paper are passed over. */
 static void winner_sum_3x3(const float *x, ptrdiff_t row, const int32_t *position, int n_windows,
@@ -52,14 +28,7 @@ static void winner_sum_3x3(const float *x, ptrdiff_t row, const int32_t *positio
             n += !_mm_testz_si128(bits, _mm_set1_epi32(0x7fffffff));
         }
         memset(pixels + 16 * n, 0, 16 * sizeof(float)); /* read, and not used */
-        int c = 0;
-        for (; c + WINNER_VECTORS * VW <= n_out; c += WINNER_VECTORS * VW)
-            winners_3x3_strip(pixels, window, n, dy + c, winner + c, n_out, dw + c, n_out,
-                              WINNER_VECTORS);
-        for (; c + VW <= n_out; c += VW)
-            winners_3x3_strip(pixels, window, n, dy + c, winner + c, n_out, dw + c, n_out, 1);
-        if (c < n_out)
-            winners_3x3_rest(pixels, window, n, dy + c, winner + c, n_out, dw + c, n_out - c);
+        winners_3x3(pixels, window, n, dy, winner, n_out, dw);
     }
 }
 #define WINNER_SUM_3X3 winner_sum_3x3
