@@ -149,10 +149,14 @@ def convolution(side: int, channels: int, filters: int, size: int, n: int = 64) 
         calls = [(1, gradients_call(net, x)), (-1, forward)]
         yield Case("convolution backward", shape, flops / 4, bytes_, calls)
         return
+    # A layer before it asks for the input gradient; what that layer costs by itself is taken off.
     before = Conv2D(channels, 1)
-    deep, thin = Sequential([before, *layers], (side, side, 1), seed=0), noise(n, side, side, 1)
-    # The layer before it is part of both, with its own gradient, which is left in.
-    calls = [(1, gradients_call(deep, thin)), (-1, lambda: deep.predict(thin, 1))]
+    thin = noise(n, side, side, 1)
+    calls = []
+    for sign, rest in ((1, layers), (-1, end)):
+        deep = Sequential([before, *rest], (side, side, 1), seed=0)
+        calls.append((sign, gradients_call(deep, thin)))
+        calls.append((-sign, functools.partial(deep.predict, thin, 1)))
     yield Case("convolution backward", shape, 2 * flops / 4, 2 * bytes_, calls)
 
 

@@ -55,11 +55,13 @@ void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back) {
 }
 
 /* n rows of n_cols columns for outer_panel, which reads whole panels: where they lie, or copied
- * into a zero-padded one. */
+ * into a zero-padded one. Rows far apart lie on more pages than a core knows by heart, which costs
+ * narrow tables most: their tiles take fewer taps, and read the rows more often. */
 static const float *whole_columns(const mc_kernels *k, const float *dy, int n_cols, int n,
                                   ptrdiff_t *stride, float *panel) {
+    enum { FAR = 500, WIDE = 32 };
     const int cols = k->cols;
-    if (n_cols == cols) return dy;
+    if (n_cols == cols && (*stride < FAR || cols >= WIDE)) return dy;
     float *row = panel;
     for (int p = 0; p < n; p++, dy += *stride, row += cols) {
         for (int c = 0; c < n_cols; c++) row[c] = dy[c];
@@ -239,13 +241,12 @@ static void pooled_backward(const mc_run *run, int index, const mc_values *v, si
     float *dx = v->dx ? v->dx + first * op->in_size : NULL;
     const int is_copy = has_pad || op->back_padded.channels != op->in.channels;
     float *dimages = dx && is_copy ? s.dx_padded : dx;
-    /* The copy has room behind it, which short rows ask for. */
-    if (has_pad || (op->by_filter && op->layer.kernel_width * op->in.channels < k->lane)) {
-        for (size_t i = 0; i < n; i++)
-            mc_pad(images + i * op->in_size, op->in, op->pad_height, op->pad_width,
-                   s.padded + i * size);
-        images = s.padded;
-    }
+    const int is_short = op->by_filter && op->layer.kernel_width * op->in.channels < k->lane;
+    for (size_t i = 0; has_pad && i < n; i++)
+        mc_pad(images + i * op->in_size, op->in, op->pad_height, op->pad_width,
+               s.padded + i * size);
+    if (is_short && !has_pad) memcpy(s.padded, images, n * size * sizeof(float));
+    if (has_pad || is_short) images = s.padded; /* with room behind, which short rows ask for */
     const int windows = (int)n * op->n_positions / 4;
     k->column_sums(dy, windows, op->n_out, v->dbias);
     if (dimages) memset(dimages, 0, n * back_size * sizeof(float));
@@ -335,7 +336,10 @@ static void pool_backward(const mc_op *op, const float *dy, const uint8_t *mask,
 static void average_backward(const mc_op *op, const float *dy, float *dx) {
     const size_t channels = (size_t)op->in.channels, n = op->in_size / channels;
     for (size_t c = 0; c < channels; c++) dx[c] = dy[c] / (float)n;
-    for (size_t p = 1; p < n; p++) memcpy(dx + p * channels, dx, channels * sizeof(float));
+    for (size_t done = channels, some; done < op->in_size; done += some) {
+        some = done < op->in_size - done ? done : op->in_size - done;
+        memcpy(dx + done, dx, some * sizeof(float));
+    }
 }
 
 static void norm_backward(const mc_run *run, int index, const mc_values *v) {

@@ -200,20 +200,22 @@ static void pooled_image(const mc_run *run, const mc_op *op, mc_product product,
     product.out_stride = k->cols;
     product.out_panel = 4 * MC_POOL_WINDOWS * (ptrdiff_t)k->cols;
     product.n_cols = (op->n_out + k->lane - 1) / k->lane * k->lane;
-    int first = 0;
-    do {
-        const int last = mc_live_block(live, first, MC_POOL_WINDOWS);
+    for (int p = 0; p < op->n_panels; p++) {
+        const mc_columns c = mc_panel_columns(run->net, op, p);
+        mc_blank_windows(op, live, product.panels + (size_t)p * panel_floats, c.n, relu,
+                         y + c.first, mask ? mask + c.first : NULL);
+    }
+    for (int first = 0, last; first < live->n; first = last) {
+        last = mc_live_block(live, first, MC_POOL_WINDOWS);
         product.position = live->position + 4 * first;
         product.n_positions = 4 * (last - first);
         k->dot_bf16(&product);
         for (int p = 0; p < op->n_panels; p++) {
             const mc_columns c = mc_panel_columns(run->net, op, p);
-            mc_pool_live(k, op, live, first, last, s->tile + p * product.out_panel,
-                         product.panels + (size_t)p * panel_floats, c.n, relu, y + c.first,
-                         mask ? mask + c.first : NULL);
+            mc_pool_live(k, op, live, first, last, s->tile + p * product.out_panel, c.n, relu,
+                         y + c.first, mask ? mask + c.first : NULL);
         }
-        first = last;
-    } while (first < live->n);
+    }
 }
 
 /* The 16 products of a block of windows, all panels each. */

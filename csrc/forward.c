@@ -154,13 +154,20 @@ mc_live mc_live_windows(const mc_op *op, const float *image, const mc_scratch *s
     int n = 0;
     if (can) mark_ink(image, mc_size(op->padded), s->ink);
     for (int y = 0; can && y < height; y++) s->ink_rows[y] = row_bits(s->ink + y * width, width);
+    const int columns = op->out.width;
+    const uint64_t corners = can ? 0x5555555555555555u >> (64 - 2 * columns) : 0;
     for (int y = 0; y < op->out.height; y++) {
         uint64_t rows = 0, seen = 0;
         for (int k = 0; can && k <= kh; k++) rows |= s->ink_rows[2 * y + k];
         for (int k = 0; k <= kw; k++) seen |= rows >> k;
-        for (int x = 0; x < op->out.width; x++) {
-            live[n] = y * op->out.width + x;
-            n += !can || (seen >> 2 * x & 1);
+        if ((seen & corners) == corners) {
+            for (int x = 0; x < columns; x++) live[n + x] = y * columns + x;
+            n += columns;
+            continue;
+        }
+        for (int x = 0; x < columns; x++) {
+            live[n] = y * columns + x;
+            n += seen >> 2 * x & 1;
         }
     }
     const mc_live all = {n, s->live, op->positions}, some = {n, s->live, s->live_places};
@@ -170,43 +177,50 @@ mc_live mc_live_windows(const mc_op *op, const float *image, const mc_scratch *s
     return some;
 }
 
-void mc_pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, int first, int last,
-                  const float *tile, const float *bias, int cols, int relu, float *y,
-                  uint8_t *mask) {
+void mc_blank_windows(const mc_op *op, const mc_live *live, const float *bias, int cols, int relu,
+                      float *y, uint8_t *mask) {
     const size_t n_out = (size_t)op->n_out;
-    const int windows = op->n_positions / 4;
+    if (4 * live->n == op->n_positions) return;
     float blank[MC_MAX_COLS];
     for (int c = 0; c < cols; c++) blank[c] = relu && bias[c] < 0.0f ? 0.0f : bias[c];
-    for (int i = first, w = first ? live->window[first - 1] + 1 : 0;;) {
-        /* Behind a block, blank windows are the next block's. */
-        const int next = i < last ? live->window[i] : last == live->n ? windows : w;
-        for (; w < next; w++) {
-            memcpy(y + (size_t)w * n_out, blank, (size_t)cols * sizeof(float));
-            if (mask) memset(mask + (size_t)w * n_out, 0, (size_t)cols);
+    for (int i = 0, w = 0; w < op->n_positions / 4; w++) {
+        if (i < live->n && w == live->window[i]) {
+            i++;
+            continue;
         }
-        if (i == last) return;
-        const int n = mc_live_run(live, i, last) - i;
-        k->pool_windows(tile + (size_t)(4 * (i - first) * k->cols), n, cols, relu,
-                        y + (size_t)w * n_out, mask ? mask + (size_t)w * n_out : NULL, op->n_out);
-        i += n;
-        w += n;
+        memcpy(y + (size_t)w * n_out, blank, (size_t)cols * sizeof(float));
+        if (mask) memset(mask + (size_t)w * n_out, 0, (size_t)cols);
     }
 }
 
-/* The outputs of some windows are pooled while they are in the first-level cache. */
+void mc_pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, int first, int last,
+                  const float *tile, int cols, int relu, float *y, uint8_t *mask) {
+    for (int i = first, end; i < last; i = end) {
+        end = mc_live_run(live, i, last);
+        const size_t at = (size_t)live->window[i] * (size_t)op->n_out;
+        k->pool_windows(tile + (size_t)(4 * (i - first) * k->cols), end - i, cols, relu, y + at,
+                        mask ? mask + at : NULL, op->n_out);
+    }
+}
+
+/* The outputs of some windows are pooled while they are in registers or the first-level cache. */
 static void pooled_panel(const mc_kernels *k, const mc_op *op, const mc_scratch *s,
                          const float *image, const mc_live *live, const float *panel, int cols,
                          int relu, float *y, uint8_t *mask) {
     const int step = k->lane < 8 ? k->lane : 8; /* of the narrowest tile */
     const int whole = (cols + step - 1) / step * step;
-    int first = 0;
-    do {
-        const int last = mc_live_block(live, first, MC_POOL_WINDOWS);
+    mc_blank_windows(op, live, panel, cols, relu, y, mask);
+    if (k->dot_windows && cols > k->lane / 2) {
+        k->dot_windows(image, live->position, live->window, live->n, op->taps, op->n_taps, panel,
+                       relu, y, mask, op->n_out, cols);
+        return;
+    }
+    for (int first = 0, last; first < live->n; first = last) {
+        last = mc_live_block(live, first, MC_POOL_WINDOWS);
         k->dot_panel(image, live->position + 4 * first, 4 * (last - first), op->taps, op->n_taps,
                      panel, 0, s->tile, k->cols, whole);
-        mc_pool_live(k, op, live, first, last, s->tile, panel, cols, relu, y, mask);
-        first = last;
-    } while (first < live->n);
+        mc_pool_live(k, op, live, first, last, s->tile, cols, relu, y, mask);
+    }
 }
 
 static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, const float *x,

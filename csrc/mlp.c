@@ -296,7 +296,8 @@ static void group_backward(const mlp_work *w, const mlp_group *g) {
     }
     k->deactivate(w->net->ops[m->first_op].layer.activation, g->values, g->step, size,
                   (size_t)g->width);
-    k->column_sums(g->step, n, g->width, m->bias + g->first);
+    for (int i = 0; i < n; i++) /* in an order that knows no group's width */
+        k->add(m->bias + g->first, g->step + (size_t)i * (size_t)g->width, (size_t)g->width);
     for (int c = g->first; c < g->first + g->width; c++) m->start[c] = inverse * m->bias[c];
     for (size_t i = 0; inverse != 1.0f && i < size; i++) g->step[i] *= inverse;
 }

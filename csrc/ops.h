@@ -151,12 +151,12 @@ typedef struct {
 } mc_live;
 
 mc_live mc_live_windows(const mc_op *op, const float *image, const mc_scratch *s);
-/* One panel's columns of the pooled output, for the live windows first .. last - 1, whose outputs
- * are in the tile, and the blank ones after the live one before them (and after the last of all).
- */
+/* One panel's columns of the pooled output: of the windows that are not live. */
+void mc_blank_windows(const mc_op *op, const mc_live *live, const float *bias, int cols, int relu,
+                      float *y, uint8_t *mask);
+/* Of the live windows first .. last - 1, whose outputs are in the tile. */
 void mc_pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, int first, int last,
-                  const float *tile, const float *bias, int cols, int relu, float *y,
-                  uint8_t *mask);
+                  const float *tile, int cols, int relu, float *y, uint8_t *mask);
 
 /* The end of a block of at most `most` live windows. */
 static inline int mc_live_block(const mc_live *live, int first, int most) {

@@ -161,6 +161,44 @@ static inline __m512 htwin(const float *p) {
 
 #include "tiles.h"
 
+/* Up to three windows of a pooling, whose sums never leave the registers. */
+INLINE void windows_tile(const float *x, const int32_t *position, const int32_t *window,
+                         const int32_t *tap, int n_taps, const float *panel, vf floor, float *y,
+                         uint8_t *winner, ptrdiff_t stride, __mmask16 last, const int vectors,
+                         const int windows) {
+    vf sum[TILE_ROWS][2];
+    dot_sums(x, position, tap, n_taps, panel, sum, vectors, 4 * windows);
+    UNROLL
+    for (int i = 0; i < windows; i++) UNROLL
+    for (int j = 0; j < vectors; j++) {
+        const ptrdiff_t at = window[i] * stride + j * VW;
+        const __mmask16 mask = j < vectors - 1 ? 0xffff : last;
+        vi index;
+        const vf best = largest_of(sum[4 * i][j], sum[4 * i + 1][j], sum[4 * i + 2][j],
+                                   sum[4 * i + 3][j], &index);
+        _mm512_mask_storeu_ps(y + at, mask, vmax(best, floor));
+        if (winner) _mm_mask_storeu_epi8(winner + at, mask, _mm512_cvtepi32_epi8((__m512i)index));
+    }
+}
+
+static void dot_windows(const float *x, const int32_t *position, const int32_t *window,
+                        int n_windows, const int32_t *tap, int n_taps, const float *panel, int relu,
+                        float *y, uint8_t *winner, ptrdiff_t stride, int n_cols) {
+    enum { MOST = TILE_ROWS / 4 };
+    const vf floor = relu ? vzero() : vset(-__builtin_inff());
+    const __mmask16 last = (__mmask16)(0xffff >> (15 - (n_cols - 1) % VW));
+    for (int left = n_windows, some; left > 0; left -= some, window += some, position += 4 * some) {
+        some = left == 4 ? 2 : left < MOST ? left : MOST;
+        if (n_cols > VW)
+            STRIPS(windows_tile, MOST, some, x, position, window, tap, n_taps, panel, floor, y,
+                   winner, stride, last, 2)
+        else
+            STRIPS(windows_tile, MOST, some, x, position, window, tap, n_taps, panel, floor, y,
+                   winner, stride, last, 1)
+    }
+}
+#define DOT_WINDOWS dot_windows
+
 /* Up to `vectors` vectors of filters, all sums in registers. A window's 4 x 4 pixels are one
  * vector: from the one that tap t begins at, the winner's is 0, 1, 4 or 5 further on, filter by
  * filter. */

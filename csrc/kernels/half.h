@@ -7,6 +7,7 @@
 #define vbytes half_vbytes
 #define tile_store half_tile_store
 #define tile_add half_tile_add
+#define dot_sums half_dot_sums
 #define dot_tile half_dot_tile
 #define dot_panel half_dot_panel
 #define outer_tile half_outer_tile
@@ -42,6 +43,7 @@
 #undef vbytes
 #undef tile_store
 #undef tile_add
+#undef dot_sums
 #undef dot_tile
 #undef dot_panel
 #undef outer_tile

@@ -116,13 +116,19 @@ struct mc_kernels {
      * terms[i].value * patch[y * length + j], y < rows, j < length. */
     void (*patch_spread)(const float *patch, int rows, const mc_term *terms, int n, float *sums,
                          ptrdiff_t sum_stride, int length);
-    /* sum[c] += sum over p of x[p * n_cols + c], p < n, c < n_cols. */
+    /* sum[c] += sum over p of x[p * n_cols + c], p < n, c < n_cols. The order depends on both. */
     void (*column_sums)(const float *x, int n, int n_cols, float *sum);
     /* The winners of 2x2 windows: in (n_windows * 4, cols), the four positions of a window in
      * order; y[w * stride + c] = largest, winner[w * stride + c] its index (the first of equals).
      * winner may be NULL. */
     void (*pool_windows)(const float *in, int n_windows, int n_cols, int relu, float *y,
                          uint8_t *winner, ptrdiff_t stride);
+    /* Both in one: of the windows whose four positions are at position[4 * w], pooled to
+     * y[window[w] * stride + c], with the same bits. Slow for less than half a vector of columns;
+     * NULL where the two are faster. */
+    void (*dot_windows)(const float *x, const int32_t *position, const int32_t *window,
+                        int n_windows, const int32_t *tap, int n_taps, const float *panel, int relu,
+                        float *y, uint8_t *winner, ptrdiff_t stride, int n_cols);
     /* A convolution of one channel by n_out <= MC_GREY_FILTERS filters with its pooling, pixels in
      * the lanes: of images whose rows have `row` floats the windows (n_y, n_x), as dot_panel and
      * pool_windows make them from one panel. Where n_x is no multiple of 4, up to 6 floats are read

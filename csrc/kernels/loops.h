@@ -409,6 +409,9 @@ static void end_bf16(void) {}
 #ifndef WINNER_SUM_3X3
 #define WINNER_SUM_3X3 NULL
 #endif
+#ifndef DOT_WINDOWS
+#define DOT_WINDOWS NULL
+#endif
 #ifndef GREY_WINDOWS
 #define GREY_WINDOWS NULL
 #endif
@@ -432,6 +435,7 @@ static void end_bf16(void) {}
                               .winner_sum_3x3 = WINNER_SUM_3X3,                                    \
                               .column_sums = column_sums,                                          \
                               .pool_windows = pool_windows,                                        \
+                              .dot_windows = DOT_WINDOWS,                                          \
                               .grey_windows = GREY_WINDOWS,                                        \
                               .unpool_windows = unpool_windows,                                    \
                               .winograd_inputs = winograd_inputs,                                  \

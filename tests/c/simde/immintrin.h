@@ -54,6 +54,16 @@ static inline simde__m128i mc_simde_load_bytes(unsigned mask, const void *from) 
 #define _mm_maskz_loadu_epi8(mask, from) mc_simde_load_bytes(mask, from)
 #endif
 
+#ifndef _mm_mask_storeu_epi8
+static inline void mc_simde_store_bytes(void *to, simde__mmask16 mask, simde__m128i v) {
+    uint8_t bytes[16];
+    memcpy(bytes, &v, sizeof bytes);
+    for (int i = 0; i < 16; i++)
+        if (mask >> i & 1) ((uint8_t *)to)[i] = bytes[i];
+}
+#define _mm_mask_storeu_epi8(to, mask, v) mc_simde_store_bytes(to, mask, v)
+#endif
+
 #ifndef _mm512_shuffle_i64x2
 static inline simde__m512i mc_simde_shuffle(simde__m512i a, simde__m512i b, int control) {
     int64_t from[2][8], to[8];
