@@ -98,5 +98,6 @@ def draw_all(results: dict[str, dict[str, Any]]) -> None:
 def peak_of_machine(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The measured peaks, if they are of the machine that the scaling was measured on."""
     peaks, scaling = results["peak"], results["scaling"]
-    same = peaks.get("machine", {}).get("cpu") == scaling.get("machine", {}).get("cpu")
+    told = [r.get("machine", {}) for r in (peaks, scaling)]
+    same = all(told[0].get(key) == told[1].get(key) for key in ("cpu", "family_model"))
     return peaks if same else {}

@@ -20,6 +20,12 @@ import machine
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 PEERS = ["PyTorch", "TensorFlow", "Keras on JAX", "JAX", "scikit-learn", "ONNX Runtime"]
+# Results of peers.py on several machines, and what is said above each table.
+MACHINES = {
+    "peers": "",
+    "zen4": "On a core that takes 512 bits in two halves (Zen 4):",
+    "avx2": "On one that has AVX2 only (Zen 3):",
+}
 
 Row = dict[str, Any]
 
@@ -90,16 +96,22 @@ def losses(works: dict[str, Any]) -> list[str]:
     return found
 
 
+def machine_line(about: dict[str, Any]) -> str:
+    """The machine, in words."""
+    virtual = ", virtual" if about["virtual"] else ""
+    return (
+        f"{about['cpu']} (family/model {about['family_model']}{virtual}), {about['cpus_usable']} "
+        f"CPUs ({', '.join(about['flags'])}), {about['memory_gib']} GiB"
+    )
+
+
 def setting_lines(works: dict[str, Any]) -> list[str]:
     """Machine, versions and what the figures mean, once for each run they come from."""
     seen: dict[str, list[str]] = {}
     for entry in works.values():
-        about = entry["machine"]
-        flags = ", ".join(about["flags"])
         versions = ", ".join(f"{k} {v}" for k, v in entry["versions"].items() if k != "matplotlib")
         text = (
-            f"{about['cpu']}{' (virtual)' if about['virtual'] else ''}, {about['cpus_usable']} "
-            f"CPUs ({flags}), {about['memory_gib']} GiB; {entry['threads']} threads; kernels: "
+            f"{machine_line(entry['machine'])}; {entry['threads']} threads; kernels: "
             f"{entry['kernels']}; dataset: {entry['dataset']}; {versions}; {entry['date'][:10]}"
         )
         seen.setdefault(text, []).append(entry["title"])
@@ -161,18 +173,19 @@ def kernels_table(result: dict[str, Any]) -> list[str]:
             where = "" if row["limit"] == "arithmetic" else f" of {row['limit']}"
             cells.append(f"{row['gflops_per_second']:.0f} ({row['fraction']:.0%}{where})")
         lines.append("| " + " | ".join(cells) + " |")
-    return lines
+    about = machine_line(result["machine"])
+    return [*lines, "", f"Measured on {about}; {result['rounds']} rounds; {result['date'][:10]}."]
 
 
 def section(results: dict[str, dict[str, Any]]) -> str:
     """The text between the markers."""
     lines: list[str] = []
-    for name in ("peers", "avx2"):
+    for name, heading in MACHINES.items():
         works = results.get(name, {}).get("works", {})
         if not works:
             continue
-        if name == "avx2":
-            lines += ["", "Kept to AVX2 (what can be: see the file):", ""]
+        if heading:
+            lines += ["", heading, ""]
         lines += [*peers_table(works), "", *setting_lines(works)]
         lost = losses(works)
         if lost:
@@ -201,7 +214,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--no-plots", action="store_true")
     options = parser.parse_args()
-    names = ("peers", "avx2", "peak", "scaling", "time_to_accuracy", "kernels")
+    names = (*MACHINES, "peak", "scaling", "time_to_accuracy", "kernels")
     results = {name: machine.read(machine.RESULTS / f"{name}.json") for name in names}
     if not (options.check or options.no_plots):
         import plots

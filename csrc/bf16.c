@@ -190,6 +190,17 @@ static const float *with_border(const float *image, mc_shape shape, int pad_heig
     return s->padded;
 }
 
+/* One panel's columns of the live windows first .. last - 1, whose outputs are in the tile. */
+static void pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, int first,
+                      int last, const float *tile, int cols, int relu, float *y, uint8_t *mask) {
+    for (int i = first, end; i < last; i = end) {
+        end = mc_live_run(live, i, last);
+        const size_t at = (size_t)live->window[i] * (size_t)op->n_out;
+        k->pool_windows(tile + (size_t)(4 * (i - first) * k->cols), end - i, cols, relu, y + at,
+                        mask ? mask + at : NULL, op->n_out);
+    }
+}
+
 /* Windows of paper are passed over, as in float32. */
 static void pooled_image(const mc_run *run, const mc_op *op, mc_product product,
                          const bf16_scratch *s, const mc_live *live, int relu, float *y,
@@ -212,8 +223,8 @@ static void pooled_image(const mc_run *run, const mc_op *op, mc_product product,
         k->dot_bf16(&product);
         for (int p = 0; p < op->n_panels; p++) {
             const mc_columns c = mc_panel_columns(run->net, op, p);
-            mc_pool_live(k, op, live, first, last, s->tile + p * product.out_panel, c.n, relu,
-                         y + c.first, mask ? mask + c.first : NULL);
+            pool_live(k, op, live, first, last, s->tile + p * product.out_panel, c.n, relu,
+                      y + c.first, mask ? mask + c.first : NULL);
         }
     }
 }

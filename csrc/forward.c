@@ -1,8 +1,8 @@
 /* forward.c - each op's output from its input.
  *
  * Convolutions go panel by panel: all positions of an image against `cols` filters, so that the
- * packed weights of a panel stay in the first-level cache; the pooling that follows reads its four
- * candidates while they are still there, and only winners are written.
+ * packed weights of a panel stay in the first-level cache; a pooling that follows takes its four
+ * candidates while they are in registers, and only winners are written.
  */
 #include "ops.h"
 
@@ -28,7 +28,6 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
         s->ink_rows = mc_take(arena, (size_t)op->padded.height, sizeof(uint64_t));
         s->live = mc_take(arena, places / 4 + 1, sizeof(int32_t));
         s->live_places = mc_take(arena, places, sizeof(int32_t));
-        s->tile = mc_take_floats(arena, 4 * MC_POOL_WINDOWS * cols);
     }
     if (op->winograd) {
         const size_t values = 16 * (size_t)MC_WINOGRAD_WINDOWS;
@@ -193,36 +192,6 @@ void mc_blank_windows(const mc_op *op, const mc_live *live, const float *bias, i
     }
 }
 
-void mc_pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, int first, int last,
-                  const float *tile, int cols, int relu, float *y, uint8_t *mask) {
-    for (int i = first, end; i < last; i = end) {
-        end = mc_live_run(live, i, last);
-        const size_t at = (size_t)live->window[i] * (size_t)op->n_out;
-        k->pool_windows(tile + (size_t)(4 * (i - first) * k->cols), end - i, cols, relu, y + at,
-                        mask ? mask + at : NULL, op->n_out);
-    }
-}
-
-/* The outputs of some windows are pooled while they are in registers or the first-level cache. */
-static void pooled_panel(const mc_kernels *k, const mc_op *op, const mc_scratch *s,
-                         const float *image, const mc_live *live, const float *panel, int cols,
-                         int relu, float *y, uint8_t *mask) {
-    const int step = k->lane < 8 ? k->lane : 8; /* of the narrowest tile */
-    const int whole = (cols + step - 1) / step * step;
-    mc_blank_windows(op, live, panel, cols, relu, y, mask);
-    if (k->dot_windows && cols > k->lane / 2) {
-        k->dot_windows(image, live->position, live->window, live->n, op->taps, op->n_taps, panel,
-                       relu, y, mask, op->n_out, cols);
-        return;
-    }
-    for (int first = 0, last; first < live->n; first = last) {
-        last = mc_live_block(live, first, MC_POOL_WINDOWS);
-        k->dot_panel(image, live->position + 4 * first, 4 * (last - first), op->taps, op->n_taps,
-                     panel, 0, s->tile, k->cols, whole);
-        mc_pool_live(k, op, live, first, last, s->tile, cols, relu, y, mask);
-    }
-}
-
 static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, const float *x,
                        int relu, float *y, uint8_t *mask) {
     const mc_kernels *k = run->net->kernels;
@@ -240,13 +209,15 @@ static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, 
     for (int p = 0; p < op->n_panels; p++) {
         const mc_columns c = mc_panel_columns(run->net, op, p);
         const float *panel = op->panels + (size_t)p * mc_panel_floats(run->net, op);
-        if (op->fused_pool) {
-            pooled_panel(k, op, s, image, &live, panel, c.n, relu, y + c.first,
-                         mask ? mask + c.first : NULL);
-        } else {
+        if (!op->fused_pool) {
             k->dot_panel(image + c.input, op->positions, op->n_positions, op->taps, op->n_taps,
                          panel, relu, y + c.first, op->n_out, c.n);
+            continue;
         }
+        uint8_t *winner = mask ? mask + c.first : NULL;
+        k->dot_windows(image, live.position, live.window, live.n, op->taps, op->n_taps, panel, relu,
+                       y + c.first, winner, op->n_out, c.n);
+        mc_blank_windows(op, &live, panel, c.n, relu, y + c.first, winner);
     }
 }
 

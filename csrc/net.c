@@ -139,7 +139,7 @@ static int can_fuse(const mc_op *conv, const mc_layer *pool) {
 
 static void fuse_pool(mc_op *op, const mc_kernels *k) {
     op->fused_pool = 1;
-    op->grey = k->grey_windows && op->in.channels == 1 && op->n_out <= MC_GREY_FILTERS;
+    op->grey = op->in.channels == 1 && op->n_out <= k->grey_filters;
     op->winograd = mc_winograd_fits(op);
     op->out = (mc_shape){op->conv_height / 2, op->conv_width / 2, op->n_out};
     op->out_size = op->mask_size = mc_size(op->out);

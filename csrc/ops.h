@@ -98,7 +98,6 @@ typedef struct {
     uint64_t *ink_rows;     /* (padded height): the same, as bits */
     int32_t *live;          /* (windows + 1) */
     int32_t *live_places;   /* (n_positions) */
-    float *tile;            /* (4 MC_POOL_WINDOWS, cols) before pooling */
     float *winograd_in;     /* (16, MC_WINOGRAD_WINDOWS, channels) */
     float *winograd_out;    /* (16, MC_WINOGRAD_WINDOWS, cols) */
     mc_term *terms;         /* lists for row_sum */
@@ -154,10 +153,6 @@ mc_live mc_live_windows(const mc_op *op, const float *image, const mc_scratch *s
 /* One panel's columns of the pooled output: of the windows that are not live. */
 void mc_blank_windows(const mc_op *op, const mc_live *live, const float *bias, int cols, int relu,
                       float *y, uint8_t *mask);
-/* Of the live windows first .. last - 1, whose outputs are in the tile. */
-void mc_pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, int first, int last,
-                  const float *tile, int cols, int relu, float *y, uint8_t *mask);
-
 /* The end of a block of at most `most` live windows. */
 static inline int mc_live_block(const mc_live *live, int first, int most) {
     return live->n - first < most ? live->n : first + most;

@@ -176,6 +176,7 @@ static void winners_3x3(const float *pixels, const int32_t *window, int n, const
 
 /* 12 sums, two vectors of pixels, one weight. */
 #define GREY_BLOCKS 1
+#define GREY_FILTERS 6
 #define GREY_VECTORS 2
 #define grey_load(p, row, v) vload((p) + (v) * (row))
 #define grey_rows(v, upper, lower) (*(upper) = (v)[0], *(lower) = (v)[1])

@@ -52,7 +52,6 @@
 #define hfma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define hlow(v) _mm512_castps512_ps256(v)
 #define hhigh(v) _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1))
-#define htwice(p) _mm512_broadcast_f32x8(_mm256_loadu_ps(p))
 #define HALF_PATCH(length) ((length) <= VW / 2)
 
 #define vf __m512
@@ -151,53 +150,7 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 }
 #define HAVE_LIST_INPUTS
 
-/* p[0] in the lower half, p[1] in the upper one. */
-static inline __m512 htwin(const float *p) {
-    double both;
-    memcpy(&both, p, sizeof both);
-    const __m512i halves = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-    return _mm512_permutexvar_ps(halves, _mm512_castpd_ps(_mm512_set1_pd(both)));
-}
-
 #include "tiles.h"
-
-/* Up to three windows of a pooling, whose sums never leave the registers. */
-INLINE void windows_tile(const float *x, const int32_t *position, const int32_t *window,
-                         const int32_t *tap, int n_taps, const float *panel, vf floor, float *y,
-                         uint8_t *winner, ptrdiff_t stride, __mmask16 last, const int vectors,
-                         const int windows) {
-    vf sum[TILE_ROWS][2];
-    dot_sums(x, position, tap, n_taps, panel, sum, vectors, 4 * windows);
-    UNROLL
-    for (int i = 0; i < windows; i++) UNROLL
-    for (int j = 0; j < vectors; j++) {
-        const ptrdiff_t at = window[i] * stride + j * VW;
-        const __mmask16 mask = j < vectors - 1 ? 0xffff : last;
-        vi index;
-        const vf best = largest_of(sum[4 * i][j], sum[4 * i + 1][j], sum[4 * i + 2][j],
-                                   sum[4 * i + 3][j], &index);
-        _mm512_mask_storeu_ps(y + at, mask, vmax(best, floor));
-        if (winner) _mm_mask_storeu_epi8(winner + at, mask, _mm512_cvtepi32_epi8((__m512i)index));
-    }
-}
-
-static void dot_windows(const float *x, const int32_t *position, const int32_t *window,
-                        int n_windows, const int32_t *tap, int n_taps, const float *panel, int relu,
-                        float *y, uint8_t *winner, ptrdiff_t stride, int n_cols) {
-    enum { MOST = TILE_ROWS / 4 };
-    const vf floor = relu ? vzero() : vset(-__builtin_inff());
-    const __mmask16 last = (__mmask16)(0xffff >> (15 - (n_cols - 1) % VW));
-    for (int left = n_windows, some; left > 0; left -= some, window += some, position += 4 * some) {
-        some = left == 4 ? 2 : left < MOST ? left : MOST;
-        if (n_cols > VW)
-            STRIPS(windows_tile, MOST, some, x, position, window, tap, n_taps, panel, floor, y,
-                   winner, stride, last, 2)
-        else
-            STRIPS(windows_tile, MOST, some, x, position, window, tap, n_taps, panel, floor, y,
-                   winner, stride, last, 1)
-    }
-}
-#define DOT_WINDOWS dot_windows
 
 /* Up to `vectors` vectors of filters, all sums in registers. A window's 4 x 4 pixels are one
  * vector: from the one that tap t begins at, the winner's is 0, 1, 4 or 5 further on, filter by
@@ -255,6 +208,7 @@ static void winners_3x3(const float *pixels, const int32_t *window, int n, const
 #include "winners_3x3.h"
 
 #define GREY_BLOCKS 3
+#define GREY_FILTERS 8
 #define GREY_VECTORS 1
 #define grey_load(p, row, v)                                                                       \
     _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(p)), _mm256_loadu_ps((p) + (row)), 1)

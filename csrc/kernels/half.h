@@ -31,6 +31,10 @@
 #define pool_vector half_pool_vector
 #define pool_strip half_pool_strip
 #define pool_windows half_pool_windows
+#define store_window half_store_window
+#define whole_windows half_whole_windows
+#define windows_tile half_windows_tile
+#define dot_windows half_dot_windows
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
 
@@ -68,3 +72,7 @@
 #undef pool_vector
 #undef pool_strip
 #undef pool_windows
+#undef store_window
+#undef whole_windows
+#undef windows_tile
+#undef dot_windows

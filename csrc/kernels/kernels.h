@@ -16,11 +16,10 @@
 #include "../mnistc.h"
 
 enum {
-    MC_MAX_COLS = 32,    /* largest panel width of any table */
-    MC_SLACK = 15,       /* floats that may be read beyond a short row, see patch_sum */
-    MC_BF16_PAD = 16,    /* rows of room that rounded panels have beyond those of float32 */
-    MC_GREY_FILTERS = 6, /* most that grey_windows takes */
-    MC_MORE_TERMS = 16,  /* terms that list_inputs may write beyond those it counts */
+    MC_MAX_COLS = 32,   /* largest panel width of any table */
+    MC_SLACK = 15,      /* floats that may be read beyond a short row, see patch_sum */
+    MC_BF16_PAD = 16,   /* rows of room that rounded panels have beyond those of float32 */
+    MC_MORE_TERMS = 16, /* terms that list_inputs may write beyond those it counts */
 };
 
 /* One step of an optimiser, over a run of parameters. */
@@ -123,18 +122,19 @@ struct mc_kernels {
      * winner may be NULL. */
     void (*pool_windows)(const float *in, int n_windows, int n_cols, int relu, float *y,
                          uint8_t *winner, ptrdiff_t stride);
-    /* Both in one: of the windows whose four positions are at position[4 * w], pooled to
-     * y[window[w] * stride + c], with the same bits. Slow for less than half a vector of columns;
-     * NULL where the two are faster. */
+    /* dot_panel and pool_windows in one, to the same bits: of the windows whose four positions are
+     * at position[4 * w], to y[window[w] * stride + c], window ascending. Where stride is n_cols,
+     * what lies between them may be overwritten. */
     void (*dot_windows)(const float *x, const int32_t *position, const int32_t *window,
                         int n_windows, const int32_t *tap, int n_taps, const float *panel, int relu,
                         float *y, uint8_t *winner, ptrdiff_t stride, int n_cols);
-    /* A convolution of one channel by n_out <= MC_GREY_FILTERS filters with its pooling, pixels in
-     * the lanes: of images whose rows have `row` floats the windows (n_y, n_x), as dot_panel and
+    /* A convolution of one channel by n_out <= grey_filters filters with its pooling, pixels in the
+     * lanes: of images whose rows have `row` floats the windows (n_y, n_x), as dot_panel and
      * pool_windows make them from one panel. Where n_x is no multiple of 4, up to 6 floats are read
      * beyond an image. NULL where those are faster. */
     void (*grey_windows)(const float *x, ptrdiff_t row, int kh, int kw, int n_y, int n_x,
                          const float *panel, int n_out, int relu, float *y, uint8_t *winner);
+    int grey_filters;
 
     /* The other way: gradients of winners back to out (n_windows * 4, cols), zero elsewhere. */
     void (*unpool_windows)(const float *dy, const uint8_t *winner, ptrdiff_t stride, int n_windows,

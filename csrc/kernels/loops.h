@@ -409,11 +409,9 @@ static void end_bf16(void) {}
 #ifndef WINNER_SUM_3X3
 #define WINNER_SUM_3X3 NULL
 #endif
-#ifndef DOT_WINDOWS
-#define DOT_WINDOWS NULL
-#endif
 #ifndef GREY_WINDOWS
 #define GREY_WINDOWS NULL
+#define GREY_FILTERS 0
 #endif
 
 #define MC_TABLE(table, label, lanes)                                                              \
@@ -435,8 +433,9 @@ static void end_bf16(void) {}
                               .winner_sum_3x3 = WINNER_SUM_3X3,                                    \
                               .column_sums = column_sums,                                          \
                               .pool_windows = pool_windows,                                        \
-                              .dot_windows = DOT_WINDOWS,                                          \
+                              .dot_windows = dot_windows,                                          \
                               .grey_windows = GREY_WINDOWS,                                        \
+                              .grey_filters = GREY_FILTERS,                                        \
                               .unpool_windows = unpool_windows,                                    \
                               .winograd_inputs = winograd_inputs,                                  \
                               .winograd_windows = winograd_windows,                                \

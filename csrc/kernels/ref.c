@@ -90,6 +90,17 @@ static void pool_windows(const float *in, int n_windows, int n_cols, int relu, f
         }
 }
 
+static void dot_windows(const float *x, const int32_t *position, const int32_t *window,
+                        int n_windows, const int32_t *tap, int n_taps, const float *panel, int relu,
+                        float *y, uint8_t *winner, ptrdiff_t stride, int n_cols) {
+    float tile[4 * PANEL_COLS];
+    for (int w = 0; w < n_windows; w++) {
+        const ptrdiff_t at = window[w] * stride;
+        dot_panel(x, position + 4 * w, 4, tap, n_taps, panel, 0, tile, PANEL_COLS, n_cols);
+        pool_windows(tile, 1, n_cols, relu, y + at, winner ? winner + at : NULL, stride);
+    }
+}
+
 static void unpool_windows(const float *dy, const uint8_t *winner, ptrdiff_t stride, int n_windows,
                            int n_cols, float *out) {
     for (int w = 0; w < n_windows; w++)

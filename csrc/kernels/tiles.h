@@ -125,51 +125,11 @@ INLINE void dot_tile(const float *x, const int32_t *position, const int32_t *tap
     }
 }
 
-#ifdef HAVE_HALF
-/* `rows` pairs of positions that lie side by side: a vector has the columns of both. */
-INLINE void twin_tile(const float *x, const int32_t *position, const int32_t *tap, int n_taps,
-                      const float *panel, vf floor, float *out, ptrdiff_t out_stride, int n_cols,
-                      const int vectors, const int rows) {
-    const float *row[TALL_ROWS];
-    vf sum[TALL_ROWS];
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        row[i] = x + position[2 * i];
-        sum[i] = htwice(panel);
-    }
-    const float *w = panel + PANEL_COLS;
-    for (int t = 0; t < n_taps; t++, w += PANEL_COLS) {
-        const ptrdiff_t k = tap[t];
-        const vf weight = htwice(w);
-        UNROLL
-        for (int i = 0; i < rows; i++) sum[i] = vfma(htwin(row[i] + k), weight, sum[i]);
-    }
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        const vf y = vmax(sum[i], floor);
-        const hf both[2] = {hlow(y), hhigh(y)};
-        half_tile_store(out + (2 * i) * out_stride, both, n_cols, vectors);
-        half_tile_store(out + (2 * i + 1) * out_stride, both + 1, n_cols, vectors);
-    }
-}
-
-static int are_twins(const int32_t *position, int n) {
-    int apart = n % 2;
-    for (int i = 0; i + 1 < n; i += 2) apart |= position[i + 1] ^ (position[i] + 1);
-    return !apart;
-}
-#endif
-
 static void dot_panel(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
                       int n_taps, const float *panel, int relu, float *out, ptrdiff_t out_stride,
                       int n_cols) {
     const vf floor = relu ? vzero() : vset(-__builtin_inff());
 #ifdef HAVE_HALF
-    if (n_cols <= VW / 2 && are_twins(position, n_positions)) {
-        TILES(twin_tile, n_positions / 2, (position += 2 * rows, out += 2 * rows * out_stride), x,
-              position, tap, n_taps, panel, floor, out, out_stride, n_cols)
-        return;
-    }
     if (n_cols <= VW / 2) {
         half_dot_panel(x, position, n_positions, tap, n_taps, panel, relu, out, out_stride, n_cols);
         return;
