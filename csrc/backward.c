@@ -55,13 +55,11 @@ void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back) {
 }
 
 /* n rows of n_cols columns for outer_panel, which reads whole panels: where they lie, or copied
- * into a zero-padded one. Rows far apart lie on more pages than a core knows by heart, which costs
- * narrow tables most: their tiles take fewer taps, and read the rows more often. */
-static const float *whole_columns(const mc_kernels *k, const float *dy, int n_cols, int n,
+ * into a zero-padded one, as they are anyway if `copy`. */
+static const float *whole_columns(const mc_kernels *k, const float *dy, int n_cols, int n, int copy,
                                   ptrdiff_t *stride, float *panel) {
-    enum { FAR = 500, WIDE = 32 };
     const int cols = k->cols;
-    if (n_cols == cols && (*stride < FAR || cols >= WIDE)) return dy;
+    if (n_cols == cols && !copy) return dy;
     float *row = panel;
     for (int p = 0; p < n; p++, dy += *stride, row += cols) {
         for (int c = 0; c < n_cols; c++) row[c] = dy[c];
@@ -71,18 +69,21 @@ static const float *whole_columns(const mc_kernels *k, const float *dy, int n_co
     return panel;
 }
 
+/* Rows far apart lie on more pages than a core knows by heart. It costs narrow tables most: their
+ * tiles take fewer taps, so that they read the rows more often. */
 void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const float *dy, int n,
                     int first_tap, int last_tap, int panel, float *dweight, float *dy_panel) {
+    enum { FAR = 500, WIDE = 32 };
     const mc_kernels *k = net->kernels;
     const mc_columns c = mc_panel_columns(net, op, panel);
-    const int n_out = op->n_out;
+    const int n_out = op->n_out, copy = n_out >= FAR && k->cols < WIDE;
     int32_t position[MC_DENSE_ROWS];
     for (int done = 0; done < n; done += MC_DENSE_ROWS) {
         const int rows = n - done < MC_DENSE_ROWS ? n - done : MC_DENSE_ROWS;
         for (int i = 0; i < rows; i++) position[i] = (int32_t)((size_t)i * op->in_size);
         ptrdiff_t stride = n_out;
         const float *columns = whole_columns(k, dy + (size_t)done * (size_t)n_out + c.first, c.n,
-                                             rows, &stride, dy_panel);
+                                             rows, copy, &stride, dy_panel);
         k->outer_panel(x + (size_t)done * op->in_size, position, rows, op->taps + first_tap,
                        last_tap - first_tap, columns, stride,
                        dweight + (size_t)first_tap * (size_t)n_out + c.first, n_out, c.n);
@@ -102,7 +103,7 @@ static void dense_by_filter(const mc_net *net, const mc_op *op, const mc_values 
         for (int first = 0; first < inputs; first += k->cols) {
             const int columns = inputs - first < k->cols ? inputs - first : k->cols;
             ptrdiff_t stride = inputs;
-            const float *panel = whole_columns(k, x + first, columns, rows, &stride, x_panel);
+            const float *panel = whole_columns(k, x + first, columns, rows, 0, &stride, x_panel);
             k->outer_panel(v->dy + (size_t)done * (size_t)n_out, position, rows, op->taps, n_out,
                            panel, stride, v->dweight + first, inputs, columns);
         }
@@ -133,7 +134,7 @@ static void conv_weight_dense(const mc_run *run, const mc_op *op, const mc_scrat
             const int left = op->n_positions - done, n = left < MC_DY_CHUNK ? left : MC_DY_CHUNK;
             ptrdiff_t stride = op->n_out;
             const float *panel = whole_columns(k, dy + (size_t)done * (size_t)op->n_out + c.first,
-                                               c.n, n, &stride, s->dy_panel);
+                                               c.n, n, 0, &stride, s->dy_panel);
             k->outer_panel(image + c.input, op->positions + done, n, op->taps, op->n_taps, panel,
                            stride, dweight + c.first, op->n_out, c.n);
         }
