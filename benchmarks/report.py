@@ -22,7 +22,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 PEERS = ["PyTorch", "TensorFlow", "Keras on JAX", "JAX", "scikit-learn", "ONNX Runtime"]
 # Results of peers.py on several machines, and what is said above each table.
 MACHINES = {
-    "peers": "",
+    "peers": "On a core with AVX-512 (Zen 5):",
     "zen4": "On a core that takes 512 bits in two halves (Zen 4):",
     "avx2": "On one that has AVX2 only (Zen 3):",
 }
@@ -184,9 +184,7 @@ def section(results: dict[str, dict[str, Any]]) -> str:
         works = results.get(name, {}).get("works", {})
         if not works:
             continue
-        if heading:
-            lines += ["", heading, ""]
-        lines += [*peers_table(works), "", *setting_lines(works)]
+        lines += ["", heading, "", *peers_table(works), "", *setting_lines(works)]
         lost = losses(works)
         if lost:
             lines += ["", "Where mnistc is slower:", "", *(f"- {line}" for line in lost)]
