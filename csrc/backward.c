@@ -46,11 +46,14 @@ void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back) {
     memset(panel, 0, (size_t)cols * sizeof(float)); /* no bias */
     panel += cols;
     for (int spot = 0; spot < spots; spot++)
-        for (int o = 0; o < group_out; o++, panel += cols) {
+        for (int o = 0, some; o < group_out; o += some, panel += some * cols) {
             const size_t tap = (size_t)(spots - 1 - spot) * (size_t)group_in + c0;
             const float *from = weight + tap * (size_t)n_out + columns.input + o;
-            for (int c = 0; c < n; c++) panel[c] = from[(size_t)c * (size_t)n_out];
-            for (int c = n; c < cols; c++) panel[c] = 0.0f;
+            some = group_out - o < 8 ? group_out - o : 8; /* read side by side */
+            for (int c = 0; c < n; c++, from += n_out)
+                for (int i = 0; i < some; i++) panel[i * cols + c] = from[i];
+            for (int i = 0; i < some; i++)
+                for (int c = n; c < cols; c++) panel[i * cols + c] = 0.0f;
         }
 }
 

@@ -380,19 +380,29 @@ void mc_net_initialize(mc_net *net, uint64_t seed) {
     mc_net_touch(net);
 }
 
-void mc_pack_panels(const mc_net *net, const mc_op *op, int first, int last) {
+/* Up to MC_PACK_PANELS of them, row by row: what they take of a row lies side by side. */
+static void pack_some(const mc_net *net, const mc_op *op, int first, int n) {
     const int cols = net->kernels->cols;
-    const float *weight = net->parameters + op->weight, *bias = net->parameters + op->bias;
-    for (int p = first; p < last; p++) {
-        float *panel = op->panels + (size_t)p * mc_panel_floats(net, op);
-        const mc_columns columns = mc_panel_columns(net, op, p);
-        for (int t = -1; t < op->n_taps; t++, panel += cols) {
-            const float *row =
-                (t < 0 ? bias : weight + (size_t)t * (size_t)op->n_out) + columns.first;
-            memcpy(panel, row, (size_t)columns.n * sizeof(float));
-            memset(panel + columns.n, 0, (size_t)(cols - columns.n) * sizeof(float));
+    const float *row = net->parameters + op->bias;
+    float *panels = op->panels + (size_t)first * mc_panel_floats(net, op);
+    mc_columns columns[MC_PACK_PANELS];
+    for (int p = 0; p < n; p++) columns[p] = mc_panel_columns(net, op, first + p);
+    for (int t = 0; t <= op->n_taps; t++, panels += cols) {
+        float *panel = panels;
+        for (int p = 0; p < n; p++, panel += mc_panel_floats(net, op)) {
+            const int filled = columns[p].n;
+            memcpy(panel, row + columns[p].first, (size_t)filled * sizeof(float));
+            for (int c = filled; c < cols; c++) panel[c] = 0.0f;
         }
-        if (op->winograd) mc_winograd_pack(net, op, p);
+        row = net->parameters + op->weight + (size_t)t * (size_t)op->n_out;
+    }
+}
+
+void mc_pack_panels(const mc_net *net, const mc_op *op, int first, int last) {
+    for (int p = first; op->winograd && p < last; p++) mc_winograd_pack(net, op, p);
+    for (int n; first < last; first += n) {
+        n = last - first < MC_PACK_PANELS ? last - first : MC_PACK_PANELS;
+        pack_some(net, op, first, n);
     }
 }
 

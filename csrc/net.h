@@ -17,6 +17,7 @@ enum {
     MC_DY_CHUNK = 256,          /* positions whose gradients are packed at once */
     MC_POOL_WINDOWS = 24,       /* windows whose outputs are made at once, before pooling */
     MC_WINOGRAD_WINDOWS = 48,   /* windows that are transformed at once */
+    MC_PACK_PANELS = 4,         /* panels that are packed together */
     MC_WIDE_WEIGHTS = 1 << 15,  /* a dense layer from here on makes its gradient per minibatch */
     MC_FEW_IMAGES = 4,          /* from here on dense loops pay */
     MC_MOST_ROWS = 1 << 24,     /* floats of packed rows */

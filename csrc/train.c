@@ -324,6 +324,10 @@ static void backward_wide_stage(mc_step_context *c) {
 
 /* ---- one step ---- */
 
+static int pack_groups(const mc_op *op) {
+    return (op->n_panels + MC_PACK_PANELS - 1) / MC_PACK_PANELS;
+}
+
 static void pack_task(void *context, int task, int thread) {
     (void)thread;
     mc_trainer *t = ((mc_step_context *)context)->t;
@@ -331,12 +335,16 @@ static void pack_task(void *context, int task, int thread) {
         const mc_op *op = &t->net->ops[i];
         if (!mc_has_matrix(op)) continue;
         const int back = op->needs_dx ? mc_back_parts(t->net, op) : 0;
-        if (task < op->n_panels) {
-            mc_pack_panels(t->net, op, task, task + 1);
-            if (t->bf16 && mc_rounds(op)) mc_bf16_pack(t->net, op, task, &t->bf16[i]);
+        const int groups = pack_groups(op), first = task * MC_PACK_PANELS;
+        if (task < groups) {
+            const int left = op->n_panels - first;
+            const int last = first + (left < MC_PACK_PANELS ? left : MC_PACK_PANELS);
+            mc_pack_panels(t->net, op, first, last);
+            for (int p = first; t->bf16 && mc_rounds(op) && p < last; p++)
+                mc_bf16_pack(t->net, op, p, &t->bf16[i]);
             return;
         }
-        task -= op->n_panels;
+        task -= groups;
         if (task < back) {
             mc_pack_back(t->net, op, task, t->back[i]);
             if (t->bf16 && mc_rounds(op))
@@ -352,7 +360,7 @@ static void pack_weights(mc_step_context *c) {
     int n = 0;
     for (int i = 0; i < net->n_ops; i++)
         if (mc_has_matrix(&net->ops[i]))
-            n += net->ops[i].n_panels +
+            n += pack_groups(&net->ops[i]) +
                  (net->ops[i].needs_dx ? mc_back_parts(net, &net->ops[i]) : 0);
     mc_parallel(c->n_threads, n, pack_task, c);
 }
