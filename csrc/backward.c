@@ -50,8 +50,8 @@ void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back) {
             const size_t tap = (size_t)(spots - 1 - spot) * (size_t)group_in + c0;
             const float *from = weight + tap * (size_t)n_out + columns.input + o;
             some = group_out - o < 8 ? group_out - o : 8; /* read side by side */
-            for (int c = 0; c < n; c++, from += n_out)
-                for (int i = 0; i < some; i++) panel[i * cols + c] = from[i];
+            for (int c = 0; c < n; c++)
+                for (int i = 0; i < some; i++) panel[i * cols + c] = from[c * n_out + i];
             for (int i = 0; i < some; i++)
                 for (int c = n; c < cols; c++) panel[i * cols + c] = 0.0f;
         }
