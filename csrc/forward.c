@@ -58,6 +58,10 @@ size_t mc_scratch_bytes(const mc_net *net, int training) {
 }
 
 void mc_pad(const float *image, mc_shape shape, int pad_height, int pad_width, float *padded) {
+    if (!pad_height && !pad_width) { /* a copy, and not row by row */
+        memcpy(padded, image, mc_size(shape) * sizeof(float));
+        return;
+    }
     const size_t row = (size_t)shape.width * (size_t)shape.channels;
     const size_t side = (size_t)pad_width * (size_t)shape.channels;
     const size_t above = (size_t)pad_height * (row + 2 * side);

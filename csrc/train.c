@@ -213,13 +213,22 @@ static void deactivate_lane(void *context, int lane, int thread) {
 
 enum { WIDE_TAPS = 192 };
 
+/* n things in groups of `size`, of which the last has what is left. */
+static int groups_of(int n, int size) {
+    return (n + size - 1) / size;
+}
+
+static int group_end(int first, int size, int n) {
+    return n - first < size ? n : first + size;
+}
+
 static int row_blocks(const mc_step_context *c) {
-    return (c->m + MC_DENSE_ROWS - 1) / MC_DENSE_ROWS;
+    return groups_of(c->m, MC_DENSE_ROWS);
 }
 
 static int block_rows(const mc_step_context *c, int block) {
     const int first = block * MC_DENSE_ROWS;
-    return c->m - first < MC_DENSE_ROWS ? c->m - first : MC_DENSE_ROWS;
+    return group_end(first, MC_DENSE_ROWS, c->m) - first;
 }
 
 /* Panels that one task takes: products in bf16 round and gather their inputs for all of them. */
@@ -227,21 +236,12 @@ static int group_panels(const mc_step_context *c) {
     return c->t->bf16 ? MC_BF16_GROUP : 1;
 }
 
-static int panel_groups(const mc_step_context *c, int n_panels) {
-    return (n_panels + group_panels(c) - 1) / group_panels(c);
-}
-
-static int group_end(const mc_step_context *c, int first, int n_panels) {
-    const int end = first + group_panels(c);
-    return end < n_panels ? end : n_panels;
-}
-
 static void wide_forward(void *context, int task, int thread) {
     const mc_step_context *c = context;
     const int i = c->stage->first, block = task % row_blocks(c);
     const int panel = task / row_blocks(c) * group_panels(c);
     const mc_op *op = &c->t->net->ops[i];
-    const int end = group_end(c, panel, op->n_panels);
+    const int end = group_end(panel, group_panels(c), op->n_panels);
     const mc_values v = values_of(c->t, i, block * MC_DENSE_ROWS, 0, block_rows(c, block));
     const int relu = !is_raw(c->t, i) && op->layer.activation == MC_RELU;
     const mc_run run = mc_run_of(c->t, thread);
@@ -257,7 +257,7 @@ static void wide_input_gradient(void *context, int task, int thread) {
     const int i = c->stage->first, block = task % row_blocks(c);
     const int part = task / row_blocks(c) * group_panels(c);
     const mc_op *op = &c->t->net->ops[i];
-    const int end = group_end(c, part, mc_back_parts(c->t->net, op));
+    const int end = group_end(part, group_panels(c), mc_back_parts(c->t->net, op));
     const mc_values v = values_of(c->t, i, block * MC_DENSE_ROWS, 0, block_rows(c, block));
     const mc_run run = mc_run_of(c->t, thread);
     if (run.bf16)
@@ -273,7 +273,7 @@ static void wide_weight_gradient(void *context, int task, int thread) {
     const int i = c->stage->first;
     const mc_op *op = &t->net->ops[i];
     const int panel = task % op->n_panels, first = task / op->n_panels * WIDE_TAPS;
-    const int last = op->n_taps - first < WIDE_TAPS ? op->n_taps : first + WIDE_TAPS;
+    const int last = group_end(first, WIDE_TAPS, op->n_taps);
     const mc_columns columns = mc_panel_columns(t->net, op, panel);
     const size_t n_out = (size_t)op->n_out, n = (size_t)columns.n;
     const mc_values v = values_of(t, i, 0, 0, c->m);
@@ -293,7 +293,8 @@ static void forward_wide_stage(mc_step_context *c) {
     const int i = c->stage->first;
     const mc_op *op = &t->net->ops[i];
     if (i == 0) mc_parallel(c->n_threads, t->n_lanes, load_lane, c);
-    mc_parallel(c->n_threads, panel_groups(c, op->n_panels) * row_blocks(c), wide_forward, c);
+    mc_parallel(c->n_threads, groups_of(op->n_panels, group_panels(c)) * row_blocks(c),
+                wide_forward, c);
     if (!is_raw(t, i) && op->layer.activation != MC_LINEAR && op->layer.activation != MC_RELU)
         mc_parallel(c->n_threads, t->n_lanes, activate_lane, c);
     if (mc_is_norm(t->net, i + 1))
@@ -315,18 +316,15 @@ static void backward_wide_stage(mc_step_context *c) {
     }
     if (!is_raw(t, i) && op->layer.activation != MC_LINEAR)
         mc_parallel(c->n_threads, t->n_lanes, deactivate_lane, c);
-    const int tap_blocks = (op->n_taps + WIDE_TAPS - 1) / WIDE_TAPS;
+    const int tap_blocks = groups_of(op->n_taps, WIDE_TAPS);
     mc_parallel(c->n_threads, tap_blocks * op->n_panels, wide_weight_gradient, c);
     if (op->needs_dx)
-        mc_parallel(c->n_threads, panel_groups(c, mc_back_parts(t->net, op)) * row_blocks(c),
+        mc_parallel(c->n_threads,
+                    groups_of(mc_back_parts(t->net, op), group_panels(c)) * row_blocks(c),
                     wide_input_gradient, c);
 }
 
 /* ---- one step ---- */
-
-static int pack_groups(const mc_op *op) {
-    return (op->n_panels + MC_PACK_PANELS - 1) / MC_PACK_PANELS;
-}
 
 static void pack_task(void *context, int task, int thread) {
     (void)thread;
@@ -335,10 +333,10 @@ static void pack_task(void *context, int task, int thread) {
         const mc_op *op = &t->net->ops[i];
         if (!mc_has_matrix(op)) continue;
         const int back = op->needs_dx ? mc_back_parts(t->net, op) : 0;
-        const int groups = pack_groups(op), first = task * MC_PACK_PANELS;
+        const int groups = groups_of(op->n_panels, MC_PACK_PANELS);
         if (task < groups) {
-            const int left = op->n_panels - first;
-            const int last = first + (left < MC_PACK_PANELS ? left : MC_PACK_PANELS);
+            const int first = task * MC_PACK_PANELS;
+            const int last = group_end(first, MC_PACK_PANELS, op->n_panels);
             mc_pack_panels(t->net, op, first, last);
             for (int p = first; t->bf16 && mc_rounds(op) && p < last; p++)
                 mc_bf16_pack(t->net, op, p, &t->bf16[i]);
@@ -360,7 +358,7 @@ static void pack_weights(mc_step_context *c) {
     int n = 0;
     for (int i = 0; i < net->n_ops; i++)
         if (mc_has_matrix(&net->ops[i]))
-            n += pack_groups(&net->ops[i]) +
+            n += groups_of(net->ops[i].n_panels, MC_PACK_PANELS) +
                  (net->ops[i].needs_dx ? mc_back_parts(net, &net->ops[i]) : 0);
     mc_parallel(c->n_threads, n, pack_task, c);
 }

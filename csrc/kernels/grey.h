@@ -1,8 +1,9 @@
 /* grey.h - a convolution of one channel by few filters with its 2x2 pooling, pixels in the lanes:
  * with filters in them, a layer of 6 would leave 2 of 8 idle, and load as often as it multiplies.
  * For the tables with AVX2; after tiles.h. A block is 8 positions of two rows, one above the other:
- * four windows. Sums are taken in the order of dot_panel, so both have the same bits. Fewer than
- * six filters, or seven, take columns of zeros along. GREY_FILTERS          most filters, 6 or 8
+ * four windows. Sums are taken in the order of dot_panel, so both have the same bits.
+ * Fewer than six filters, or seven, take columns of zeros along.
+ *   GREY_FILTERS          most filters, 6 or 8
  *   GREY_BLOCKS           blocks whose sums for all filters stay in registers
  *   GREY_VECTORS          vectors of a block
  *   grey_load(p, row, v)  vector v of the block whose pixels are at p and at p + row
@@ -123,7 +124,7 @@ INLINE void grey_image(const float *x, ptrdiff_t row, int kh, int kw, int n_y, i
 static void grey_windows(const float *x, ptrdiff_t row, int kh, int kw, int n_y, int n_x,
                          const float *panel, int n_out, int relu, float *y, uint8_t *winner) {
     const __m256 floor = relu ? _mm256_setzero_ps() : _mm256_set1_ps(-__builtin_inff());
-    if (n_out > 6)
+    if (GREY_FILTERS > 6 && n_out > 6)
         grey_image(x, row, kh, kw, n_y, n_x, panel, floor, n_out, y, winner, GREY_FILTERS);
     else
         grey_image(x, row, kh, kw, n_y, n_x, panel, floor, n_out, y, winner, 6);

@@ -134,7 +134,7 @@ struct mc_kernels {
      * beyond an image. NULL where those are faster. */
     void (*grey_windows)(const float *x, ptrdiff_t row, int kh, int kw, int n_y, int n_x,
                          const float *panel, int n_out, int relu, float *y, uint8_t *winner);
-    int grey_filters;
+    int grey_filters; /* 0 with it */
 
     /* The other way: gradients of winners back to out (n_windows * 4, cols), zero elsewhere. */
     void (*unpool_windows)(const float *dy, const uint8_t *winner, ptrdiff_t stride, int n_windows,
