@@ -4,7 +4,7 @@
 
 #include "net.h"
 
-enum { MC_IMAGES_AHEAD = 4 }; /* asked for before their turn, as images come from far away */
+enum { MC_IMAGES_AHEAD = 2 }; /* asked for before their turn, as images come from far away */
 
 /* Ask for n of the pixels x, from `first` on, that are needed soon. Always inlined: GCC takes a
  * function that does nothing else for one without effect and drops its calls. */
@@ -12,7 +12,7 @@ __attribute__((always_inline)) static inline void mc_prefetch(const void *x, int
                                                               size_t first, size_t n) {
     const size_t pixel = is_uint8 ? 1 : sizeof(float);
     const char *at = (const char *)x + first * pixel;
-    for (size_t i = 0; i < n * pixel; i += 64) __builtin_prefetch(at + i, 0, 2);
+    for (size_t i = 0; i < n * pixel; i += 64) __builtin_prefetch(at + i, 0, 3);
 }
 
 /* Batch statistics of one normalisation and what its gradient needs, all (channels). */

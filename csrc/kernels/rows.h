@@ -9,6 +9,11 @@
 #define ENDS_IN_HALF(rest) 0
 #endif
 
+/* The value of a term in all lanes, and its offset. */
+#ifndef vterm
+#define vterm(term, to) (*(to) = (term)->offset, vset((term)->value))
+#endif
+
 /* One strip of row_sum, `vectors` wide and half a one more if `half`, all of it in registers. */
 INLINE void row_sum_strip(const float *rows, const mc_term *terms, int n, float *sum,
                           const int half, const int vectors) {
@@ -22,8 +27,9 @@ INLINE void row_sum_strip(const float *rows, const mc_term *terms, int n, float 
     (void)half;
 #endif
     for (int i = 0; i < n; i++) {
-        const float *row = rows + terms[i].offset;
-        const vf v = vset(terms[i].value);
+        ptrdiff_t offset;
+        const vf v = vterm(terms + i, &offset);
+        const float *row = rows + offset;
         UNROLL
         for (int j = 0; j < vectors; j++) acc[j] = vfma(v, vload(row + j * VW), acc[j]);
 #ifdef HAVE_HALF
@@ -50,8 +56,9 @@ INLINE void row_spread_strip(const float *row, const mc_term *terms, int n, floa
     (void)half;
 #endif
     for (int i = 0; i < n; i++) {
-        float *sum = sums + terms[i].offset;
-        const vf v = vset(terms[i].value);
+        ptrdiff_t offset;
+        const vf v = vterm(terms + i, &offset);
+        float *sum = sums + offset;
         UNROLL
         for (int j = 0; j < vectors; j++) vstore(sum + j * VW, vfma(v, r[j], vload(sum + j * VW)));
 #ifdef HAVE_HALF
