@@ -149,7 +149,7 @@ static void conv_weight_unpooled(const mc_run *run, const mc_op *op, const mc_sc
                                  const float *image, const float *dy, const uint8_t *mask,
                                  float *dweight) {
     const mc_kernels *k = run->net->kernels;
-    const mc_live live = mc_live_windows(op, image, s);
+    const mc_live live = mc_live_windows(k, op, image, s);
     for (int p = 0; p < op->n_panels; p++) {
         const mc_columns c = mc_panel_columns(run->net, op, p);
         for (int first = 0, last; first < live.n; first = last) {

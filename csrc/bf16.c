@@ -303,7 +303,7 @@ void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
         }
         k->round_bf16(image, mc_size(op->padded), s.rounded);
         if (op->fused_pool) {
-            const mc_live live = mc_live_windows(op, image, &windows);
+            const mc_live live = mc_live_windows(k, op, image, &windows);
             pooled_image(run, op, product, &s, &live, relu, y, mask);
         } else {
             product.relu = relu;

@@ -24,7 +24,6 @@ void mc_carve(const mc_net *net, const mc_op *op, int training, mc_arena *arena,
     }
     if (op->fused_pool) {
         const size_t places = (size_t)op->n_positions;
-        s->ink = mc_take(arena, mc_size(op->padded) + 64, 1);
         s->ink_rows = mc_take(arena, (size_t)op->padded.height, sizeof(uint64_t));
         s->live = mc_take(arena, places / 4 + 1, sizeof(int32_t));
         s->live_places = mc_take(arena, places, sizeof(int32_t));
@@ -127,42 +126,22 @@ static void dense_forward(const mc_run *run, int index, const mc_values *v, int 
     }
 }
 
-/* noinline: pointers that share nothing are what lets the compiler use vectors. */
-static __attribute__((noinline)) void mark_ink(const float *restrict image, size_t n,
-                                               uint8_t *restrict ink) {
-    for (size_t i = 0; i < n; i++) ink[i] = image[i] != 0.0f;
-    memset(ink + n, 0, 64);
-}
-
-/* A bit for each pixel of a row, from bytes that are 0 or 1: the product brings eight of them side
- * by side. */
-static uint64_t row_bits(const uint8_t *ink, int width) {
-    uint64_t bits = 0;
-    for (int x = 0; x < width; x += 8) {
-        uint64_t eight;
-        memcpy(&eight, ink + x, 8);
-        bits |= (eight * 0x0102040810204080u >> 56) << x;
-    }
-    return width < 64 ? bits & (((uint64_t)1 << width) - 1) : bits;
-}
-
 /* More than half of the windows of a digit are paper. Looked for in grey images at most 64 pixels
  * wide, where it costs little. */
-mc_live mc_live_windows(const mc_op *op, const float *image, const mc_scratch *s) {
+mc_live mc_live_windows(const mc_kernels *k, const mc_op *op, const float *image,
+                        const mc_scratch *s) {
     const int kh = op->layer.kernel_height, kw = op->layer.kernel_width;
-    const int width = op->padded.width, height = op->padded.height;
-    const int can = op->in.channels == 1 && width <= 64 && !op->needs_dx &&
-                    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+    const int width = op->padded.width;
+    const int can = op->in.channels == 1 && width <= 64 && !op->needs_dx;
     int32_t *live = s->live;
     int n = 0;
-    if (can) mark_ink(image, mc_size(op->padded), s->ink);
-    for (int y = 0; can && y < height; y++) s->ink_rows[y] = row_bits(s->ink + y * width, width);
+    if (can) k->ink_rows(image, width, op->padded.height, s->ink_rows);
     const int columns = op->out.width;
     const uint64_t corners = can ? 0x5555555555555555u >> (64 - 2 * columns) : 0;
     for (int y = 0; y < op->out.height; y++) {
         uint64_t rows = 0, seen = 0;
-        for (int k = 0; can && k <= kh; k++) rows |= s->ink_rows[2 * y + k];
-        for (int k = 0; k <= kw; k++) seen |= rows >> k;
+        for (int i = 0; can && i <= kh; i++) rows |= s->ink_rows[2 * y + i];
+        for (int i = 0; i <= kw; i++) seen |= rows >> i;
         if ((seen & corners) == corners) {
             for (int x = 0; x < columns; x++) live[n + x] = y * columns + x;
             n += columns;
@@ -209,7 +188,7 @@ static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, 
                         op->out.height, op->out.width, op->panels, op->n_out, relu, y, mask);
         return;
     }
-    const mc_live live = op->fused_pool ? mc_live_windows(op, image, s) : (mc_live){0};
+    const mc_live live = op->fused_pool ? mc_live_windows(k, op, image, s) : (mc_live){0};
     for (int p = 0; p < op->n_panels; p++) {
         const mc_columns c = mc_panel_columns(run->net, op, p);
         const float *panel = op->panels + (size_t)p * mc_panel_floats(run->net, op);

@@ -94,8 +94,7 @@ size_t mc_scratch_bytes(const mc_net *net, int training);
 /* Scratch of the op kinds; the same code counts and carves. */
 typedef struct {
     float *padded;          /* an input with its border */
-    uint8_t *ink;           /* (padded input + 64): which pixels are not zero */
-    uint64_t *ink_rows;     /* (padded height): the same, as bits */
+    uint64_t *ink_rows;     /* (padded height): a bit for each pixel, see kernels.h */
     int32_t *live;          /* (windows + 1) */
     int32_t *live_places;   /* (n_positions) */
     float *winograd_in;     /* (16, MC_WINOGRAD_WINDOWS, channels) */
@@ -149,7 +148,8 @@ typedef struct {
     const int32_t *position; /* (4 n) */
 } mc_live;
 
-mc_live mc_live_windows(const mc_op *op, const float *image, const mc_scratch *s);
+mc_live mc_live_windows(const mc_kernels *k, const mc_op *op, const float *image,
+                        const mc_scratch *s);
 /* One panel's columns of the pooled output: of the windows that are not live. */
 void mc_blank_windows(const mc_op *op, const mc_live *live, const float *bias, int cols, int relu,
                       float *y, uint8_t *mask);

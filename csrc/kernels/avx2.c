@@ -37,6 +37,7 @@ static inline void store_bytes(uint8_t *bytes, __m256i v) {
 
 #define TILE_ROWS 6
 #define TALL_ROWS 9
+#define WINDOWS 2
 #define SUM_VECTORS 13
 #define PANEL_COLS 16
 
@@ -109,6 +110,23 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
     return count;
 }
 #define HAVE_LIST_INPUTS
+
+static inline uint64_t ink_bits(const float *x) {
+    const __m256 live = _mm256_cmp_ps(_mm256_loadu_ps(x), _mm256_setzero_ps(), _CMP_NEQ_UQ);
+    return (uint64_t)_mm256_movemask_ps(live);
+}
+
+static void ink_rows(const float *image, int width, int height, uint64_t *rows) {
+    for (int y = 0; y < height; y++, image += width) {
+        uint64_t bits = 0;
+        int x = 0;
+        for (; x + 8 <= width; x += 8) bits |= ink_bits(image + x) << x;
+        if (width >= 8 && x < width) bits |= ink_bits(image + width - 8) << (width - 8);
+        for (; x < width && width < 8; x++) bits |= (uint64_t)mc_is_live(image[x]) << x;
+        rows[y] = bits;
+    }
+}
+#define HAVE_INK_ROWS
 
 #include "tiles.h"
 

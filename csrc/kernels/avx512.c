@@ -25,6 +25,7 @@
 #define vbytes_store(p, v) _mm_storel_epi64((__m128i *)(p), _mm256_cvtepi32_epi8((__m256i)(v)))
 #define TILE_ROWS 9
 #define TALL_ROWS 9
+#define WINDOWS 4
 #define SUM_VECTORS 13
 #define PATCH_VECTORS 30
 
@@ -43,6 +44,7 @@
 #undef SUM_VECTORS
 #undef TILE_ROWS
 #undef TALL_ROWS
+#undef WINDOWS
 #undef PATCH_VECTORS
 #define HAVE_HALF
 #define hf __m256
@@ -85,6 +87,7 @@ static inline __m512 load_term(const mc_term *term, ptrdiff_t *offset) {
 
 #define TILE_ROWS 12
 #define TALL_ROWS 12
+#define WINDOWS 4
 #define SUM_VECTORS 13
 #define PATCH_VECTORS 24
 
@@ -161,6 +164,22 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
     return list.count;
 }
 #define HAVE_LIST_INPUTS
+
+static inline uint64_t ink_bits(__m512 v) {
+    return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+}
+
+static void ink_rows(const float *image, int width, int height, uint64_t *rows) {
+    const __mmask16 rest = (__mmask16)((1u << width % 16) - 1u);
+    for (int y = 0; y < height; y++, image += width) {
+        uint64_t bits = 0;
+        int x = 0;
+        for (; x + 16 <= width; x += 16) bits |= ink_bits(vload(image + x)) << x;
+        if (rest) bits |= ink_bits(_mm512_maskz_loadu_ps(rest, image + x)) << x;
+        rows[y] = bits;
+    }
+}
+#define HAVE_INK_ROWS
 
 #include "tiles.h"
 

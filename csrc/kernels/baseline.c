@@ -25,6 +25,7 @@ static inline vf vmax(vf a, vf b) {
 
 #define TILE_ROWS 6
 #define TALL_ROWS 9
+#define WINDOWS 2
 #define SUM_VECTORS 13
 #define PANEL_COLS 8
 

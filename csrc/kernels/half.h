@@ -33,6 +33,10 @@
 #define pool_windows half_pool_windows
 #define store_window half_store_window
 #define whole_windows half_whole_windows
+#define window_taps half_window_taps
+#define taps_of half_taps_of
+#define pair_sums half_pair_sums
+#define finish_windows half_finish_windows
 #define windows_tile half_windows_tile
 #define dot_windows half_dot_windows
 #pragma GCC diagnostic push
@@ -74,5 +78,9 @@
 #undef pool_windows
 #undef store_window
 #undef whole_windows
+#undef window_taps
+#undef taps_of
+#undef pair_sums
+#undef finish_windows
 #undef windows_tile
 #undef dot_windows

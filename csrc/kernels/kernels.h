@@ -103,6 +103,9 @@ struct mc_kernels {
     int (*list_inputs)(const float *x, size_t n, int32_t stride, int32_t first, mc_term *terms);
     /* The same of what from_uint8 makes of x. */
     int (*list_pixels)(const uint8_t *x, size_t n, int32_t stride, int32_t first, mc_term *terms);
+    /* A bit for each pixel that is not zero, the first the lowest: rows[y] of an image (height,
+     * width), width <= 64. */
+    void (*ink_rows)(const float *image, int width, int height, uint64_t *rows);
     /* The winners of 2x2 windows that have a gradient, filter by filter: for each filter c the
      * terms from terms[c * stride] on, in the order of the windows, with offsets position[4 * w +
      * winner[w * n_out + c]] and values dy[w * n_out + c], count[c] of them. stride >= n_windows.
@@ -123,8 +126,9 @@ struct mc_kernels {
     void (*pool_windows)(const float *in, int n_windows, int n_cols, int relu, float *y,
                          uint8_t *winner, ptrdiff_t stride);
     /* dot_panel and pool_windows in one, to the same bits: of the windows whose four positions are
-     * at position[4 * w], to y[window[w] * stride + c], window ascending. Where stride is n_cols,
-     * what lies between them may be overwritten. */
+     * at position[4 * w], to y[window[w] * stride + c], window ascending. Taps come in runs of one
+     * length of values side by side; the second and the fourth position of each window lie as far
+     * beyond the one before. Where stride is n_cols, what lies between them may be overwritten. */
     void (*dot_windows)(const float *x, const int32_t *position, const int32_t *window,
                         int n_windows, const int32_t *tap, int n_taps, const float *panel, int relu,
                         float *y, uint8_t *winner, ptrdiff_t stride, int n_cols);

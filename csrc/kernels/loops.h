@@ -57,6 +57,15 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 }
 #endif
 
+#ifndef HAVE_INK_ROWS
+static void ink_rows(const float *image, int width, int height, uint64_t *rows) {
+    for (int y = 0; y < height; y++, image += width) {
+        rows[y] = 0;
+        for (int x = 0; x < width; x++) rows[y] |= (uint64_t)mc_is_live(image[x]) << x;
+    }
+}
+#endif
+
 /* One filter's winners from window w on, behind the `count` terms that there are; returns how many
  * there are then. */
 static inline int list_filter(const float *dy, const uint8_t *winner, int n_out, int w,
@@ -423,6 +432,7 @@ static void end_bf16(void) {}
                               .outer_panel = outer_panel,                                          \
                               .list_inputs = list_inputs,                                          \
                               .list_pixels = list_pixels,                                          \
+                              .ink_rows = ink_rows,                                                \
                               .list_winners = list_winners,                                        \
                               .row_sum = row_sum,                                                  \
                               .row_sums = row_sums,                                                \

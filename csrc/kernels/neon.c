@@ -23,6 +23,7 @@ typedef float32x4_t vf;
 
 #define TILE_ROWS 10
 #define TALL_ROWS 12
+#define WINDOWS 4
 #define SUM_VECTORS 13
 #define PANEL_COLS 8
 

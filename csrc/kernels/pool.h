@@ -75,26 +75,91 @@ static void pool_windows(const float *in, int n_windows, int n_cols, int relu, f
         pool_strip(in, n_windows, n_cols, floor, y, winner, stride, 1);
 }
 
-/* Some windows of a convolution, whose sums never leave the registers. */
-INLINE void windows_tile(const float *x, const int32_t *position, const int32_t *window,
-                         const int32_t *tap, int n_taps, const float *panel, vf floor, float *y,
-                         uint8_t *winner, ptrdiff_t stride, int n_cols, int whole,
-                         const int vectors, const int windows) {
-    vf sum[TALL_ROWS][2];
-    dot_sums(x, position, tap, n_taps, panel, sum, vectors, 4 * windows);
+/* The taps of a convolution: runs of `run` values that lie side by side. What the second of two
+ * positions side by side sees lies `shift` further on: of a run, `alone` are seen by the first
+ * only, and as many by the second. */
+typedef struct {
+    const int32_t *tap;
+    int n, run, shift, alone;
+} window_taps;
+
+static inline window_taps taps_of(const int32_t *position, const int32_t *tap, int n) {
+    const int shift = position[1] - position[0];
+    int run = 1;
+    while (run < n && tap[run] == tap[0] + run) run++;
+    return (window_taps){tap, n, run, shift, shift < run ? shift : run};
+}
+
+/* dot_sums for one vector and pairs of positions side by side, in the same order: a value that both
+ * see is loaded once. Else there would be a load for each multiply-add, which bound them. */
+INLINE void pair_sums(const float *x, const int32_t *position, const window_taps *t,
+                      const float *panel, vf (*sum)[2], const int pairs) {
+    const float *row[2 * WINDOWS];
     UNROLL
-    for (int i = 0; i < windows; i++) {
+    for (int i = 0; i < pairs; i++) {
+        row[i] = x + position[2 * i];
+        sum[2 * i][0] = sum[2 * i + 1][0] = vload(panel);
+    }
+    const float *w = panel + PANEL_COLS;
+    for (int first = 0; first < t->n; first += t->run) {
+        const ptrdiff_t both = t->tap[first] + t->alone, last = t->tap[first] + t->run;
+        for (ptrdiff_t at = t->tap[first]; at < both; at++, w += PANEL_COLS) {
+            const vf weight = vload(w);
+            UNROLL
+            for (int i = 0; i < pairs; i++)
+                sum[2 * i][0] = vfma(vset(row[i][at]), weight, sum[2 * i][0]);
+        }
+        for (ptrdiff_t at = both; at < last; at++, w += PANEL_COLS) {
+            const vf weight[2] = {vload(w), vload(w - t->shift * PANEL_COLS)};
+            UNROLL
+            for (int i = 0; i < pairs; i++) {
+                const vf v = vset(row[i][at]);
+                sum[2 * i][0] = vfma(v, weight[0], sum[2 * i][0]);
+                sum[2 * i + 1][0] = vfma(v, weight[1], sum[2 * i + 1][0]);
+            }
+        }
+        const float *end = w - t->alone * PANEL_COLS;
+        for (ptrdiff_t at = last - t->alone + t->shift; end < w; at++, end += PANEL_COLS) {
+            const vf weight = vload(end);
+            UNROLL
+            for (int i = 0; i < pairs; i++)
+                sum[2 * i + 1][0] = vfma(vset(row[i][at]), weight, sum[2 * i + 1][0]);
+        }
+    }
+}
+
+/* The results of some windows from the sums of their positions. */
+INLINE void finish_windows(vf (*sum)[2], const int32_t *window, vf floor, float *y, uint8_t *winner,
+                           ptrdiff_t stride, int n_cols, int whole, const int vectors,
+                           const int windows) {
+    UNROLL
+    for (int i = 0; i < windows; i++, sum += 4) {
         const ptrdiff_t at = window[i] * stride;
         vf best[2];
         vi index[2];
         UNROLL
         for (int j = 0; j < vectors; j++)
-            best[j] = vmax(largest_of(sum[4 * i][j], sum[4 * i + 1][j], sum[4 * i + 2][j],
-                                      sum[4 * i + 3][j], &index[j]),
-                           floor);
+            best[j] =
+                vmax(largest_of(sum[0][j], sum[1][j], sum[2][j], sum[3][j], &index[j]), floor);
         store_window(best, index, window[i] < whole, y + at, winner ? winner + at : NULL, n_cols,
                      vectors);
     }
+}
+
+/* Some windows of a convolution, whose sums never leave the registers. */
+INLINE void windows_tile(const float *x, const int32_t *position, const int32_t *window,
+                         const window_taps *t, const float *panel, vf floor, float *y,
+                         uint8_t *winner, ptrdiff_t stride, int n_cols, int whole,
+                         const int vectors, const int windows) {
+    vf sum[4 * WINDOWS][2];
+    if (vectors == 1)
+        pair_sums(x, position, t, panel, sum, 2 * windows);
+    else
+        dot_sums(x, position, t->tap, t->n, panel, sum, vectors, 4 * windows);
+    if (winner)
+        finish_windows(sum, window, floor, y, winner, stride, n_cols, whole, vectors, windows);
+    else /* who has won is not looked for */
+        finish_windows(sum, window, floor, y, NULL, stride, n_cols, whole, vectors, windows);
 }
 
 static void dot_windows(const float *x, const int32_t *position, const int32_t *window,
@@ -108,17 +173,19 @@ static void dot_windows(const float *x, const int32_t *position, const int32_t *
         return;
     }
 #endif
-    const int width = n_cols > VW ? 2 * VW : VW, last = n_windows ? window[n_windows - 1] : -1;
-    const int whole = whole_windows(last + 1, n_cols, stride, width);
-    const int most = (n_cols > VW ? TILE_ROWS : TALL_ROWS) / 4;
+    if (!n_windows) return;
+    const window_taps taps = taps_of(position, tap, n_taps);
+    const int width = n_cols > VW ? 2 * VW : VW;
+    const int whole = whole_windows(window[n_windows - 1] + 1, n_cols, stride, width);
+    const int most = n_cols > VW ? WINDOWS / 2 : WINDOWS;
     for (int left = n_windows, some; left > 0; left -= some, window += some, position += 4 * some) {
         some = left < most ? left : left < 2 * most ? (left + 1) / 2 : most;
         if (n_cols > VW)
-            STRIPS(windows_tile, TILE_ROWS / 4, some, x, position, window, tap, n_taps, panel,
-                   floor, y, winner, stride, n_cols, whole, 2)
+            STRIPS(windows_tile, WINDOWS / 2, some, x, position, window, &taps, panel, floor, y,
+                   winner, stride, n_cols, whole, 2)
         else
-            STRIPS(windows_tile, TALL_ROWS / 4, some, x, position, window, tap, n_taps, panel,
-                   floor, y, winner, stride, n_cols, whole, 1)
+            STRIPS(windows_tile, WINDOWS, some, x, position, window, &taps, panel, floor, y, winner,
+                   stride, n_cols, whole, 1)
     }
 }
 

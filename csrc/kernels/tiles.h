@@ -13,6 +13,8 @@
  *                         with two vectors of weights and one broadcast fills the registers
  *   TALL_ROWS             the same for tiles of one vector, where columns are few: as many as there
  *                         are general registers for, since each has a pointer
+ *   WINDOWS               windows of one vector whose sums are made together, or half as many of
+ *                         two: more would not leave the registers sooner
  *   SUM_VECTORS           accumulators of row_sum, at most 13
  *   PATCH_VECTORS         of patch_sum
  *   PANEL_COLS            columns of a panel: two vectors

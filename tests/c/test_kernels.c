@@ -157,6 +157,26 @@ static void test_list_inputs(void) {
         }
 }
 
+static void test_ink_rows(void) {
+    enum { HEIGHT = 3 };
+    for (int width = 1; width <= 64; width++)
+        for (int paper = 0; paper < 3; paper++) { /* none, some or all of it */
+            const size_t n = (size_t)(HEIGHT * width);
+            float *x = take_random(n, 6);
+            for (size_t i = 0; i < n; i++)
+                if ((i * 7 + (size_t)width) % 2 < (size_t)paper) x[i] = i % 3 ? 0.0f : -0.0f;
+            if (width > 4) x[4] = NAN;
+            uint64_t rows[HEIGHT];
+            table->ink_rows(x, width, HEIGHT, rows);
+            int good = 1;
+            for (int y = 0; y < HEIGHT; y++)
+                for (int i = 0; i < 64; i++)
+                    good &= (int)(rows[y] >> i & 1) == (i < width && x[y * width + i] != 0.0f);
+            same("ink_rows", good);
+            free(x);
+        }
+}
+
 static void test_rows(void) {
     static const int counts[] = {0, 1, 2, 3, 7, 8, 30};
     for (int length = 1; length < 250; length += length < 70 ? 1 : 13)
@@ -377,10 +397,11 @@ static void windows_but_some(const float *x, const int32_t *position, const int3
 
 /* The same bits as by dot_panel and pool_windows, from an image with flat places, whose windows
  * have equal values. */
-static void one_convolution(int n_y, int n_x, int n_out, int kh, int kw) {
-    const int row = 2 * n_x + kw - 1 + n_y % 2, windows = n_y * n_x, cols = table->cols;
-    const int taps = kh * kw, relu = n_x % 2;
-    const size_t image = (size_t)((2 * n_y + kh - 1) * row), slack = n_x % 4 ? 6 : 0;
+static void one_convolution(int n_y, int n_x, int n_out, int kh, int kw, int channels) {
+    const int row = (2 * n_x + kw - 1 + n_y % 2) * channels, windows = n_y * n_x;
+    const int cols = table->cols, run = kw * channels, taps = kh * run, relu = n_x % 2;
+    const size_t image = (size_t)((2 * n_y + kh - 1) * row),
+                 slack = channels == 1 && n_x % 4 ? 6 : 0;
     const size_t n = (size_t)(windows * n_out);
     float *x = take_random(image + slack, 9), *panel = take_random((size_t)((taps + 1) * cols), 5);
     for (size_t i = 0; i < image; i++)
@@ -388,14 +409,14 @@ static void one_convolution(int n_y, int n_x, int n_out, int kh, int kw) {
     int32_t *position = take((size_t)(4 * windows) * sizeof *position);
     int32_t *tap = take((size_t)taps * sizeof *tap);
     for (int i = 0; i < 4 * windows; i++)
-        position[i] = (i / 4 / n_x * 2 + i / 2 % 2) * row + i / 4 % n_x * 2 + i % 2;
-    for (int t = 0; t < taps; t++) tap[t] = t / kw * row + t % kw;
+        position[i] = (i / 4 / n_x * 2 + i / 2 % 2) * row + (i / 4 % n_x * 2 + i % 2) * channels;
+    for (int t = 0; t < taps; t++) tap[t] = t / run * row + t % run;
     float *tile = take((size_t)(4 * windows * cols) * sizeof *tile);
     float *a = take(n * sizeof *a), *b = take(n * sizeof *b), *c = take(n * sizeof *c);
     uint8_t *winner_a = take(n), *winner_b = take(n);
     table->dot_panel(x, position, 4 * windows, tap, taps, panel, 0, tile, cols, cols);
     table->pool_windows(tile, windows, n_out, relu, a, winner_a, n_out);
-    if (n_out <= table->grey_filters) {
+    if (channels == 1 && n_out <= table->grey_filters) {
         table->grey_windows(x, row, kh, kw, n_y, n_x, panel, n_out, relu, b, winner_b);
         table->grey_windows(x, row, kh, kw, n_y, n_x, panel, n_out, relu, c, NULL);
         same("grey_windows", !memcmp(a, b, n * sizeof *a) && !memcmp(a, c, n * sizeof *a) &&
@@ -412,12 +433,13 @@ static void one_convolution(int n_y, int n_x, int n_out, int kh, int kw) {
 }
 
 static void test_pooled_convolutions(void) {
-    static const int sizes[][2] = {{1, 1}, {3, 3}, {5, 5}, {2, 7}};
+    static const int sizes[][3] = {{1, 1, 1}, {3, 3, 1}, {5, 5, 1}, {2, 7, 1},
+                                   {1, 1, 3}, {3, 1, 2}, {3, 3, 6}, {2, 2, 17}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int n_y = 1; n_y <= 3; n_y++)
             for (int n_x = 1; n_x <= 26; n_x++)
                 for (int n_out = 1; n_out <= table->cols; n_out += n_out < 8 ? 1 : 3)
-                    one_convolution(n_y, n_x, n_out, sizes[i][0], sizes[i][1]);
+                    one_convolution(n_y, n_x, n_out, sizes[i][0], sizes[i][1], sizes[i][2]);
 }
 
 /* Half of the values are zeros of either sign; NaN is none. */
@@ -801,6 +823,7 @@ static void test_table(void) {
     test_panels();
     test_wide_panels();
     test_list_inputs();
+    test_ink_rows();
     test_rows();
     test_many_rows();
     test_patches();
