@@ -124,9 +124,14 @@ INLINE void grey_image(const float *x, ptrdiff_t row, int kh, int kw, int n_y, i
 static void grey_windows(const float *x, ptrdiff_t row, int kh, int kw, int n_y, int n_x,
                          const float *panel, int n_out, int relu, float *y, uint8_t *winner) {
     const __m256 floor = relu ? _mm256_setzero_ps() : _mm256_set1_ps(-__builtin_inff());
-    if (GREY_FILTERS > 6 && n_out > 6)
+    const int many = GREY_FILTERS > 6 && n_out > 6;
+    if (many && winner)
         grey_image(x, row, kh, kw, n_y, n_x, panel, floor, n_out, y, winner, GREY_FILTERS);
-    else
+    else if (many)
+        grey_image(x, row, kh, kw, n_y, n_x, panel, floor, n_out, y, NULL, GREY_FILTERS);
+    else if (winner)
         grey_image(x, row, kh, kw, n_y, n_x, panel, floor, n_out, y, winner, 6);
+    else
+        grey_image(x, row, kh, kw, n_y, n_x, panel, floor, n_out, y, NULL, 6);
 }
 #define GREY_WINDOWS grey_windows
