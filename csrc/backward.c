@@ -326,16 +326,15 @@ static void depthwise_backward(const mc_run *run, const mc_op *op, const mc_valu
     if (dx && has_pad) unpad(dimage, op->padded, op->in, dx);
 }
 
-static void pool_backward(const mc_op *op, const float *dy, const uint8_t *mask, float *dx) {
-    const int size = op->layer.pool_size, stride = op->layer.stride, channels = op->in.channels;
+static void pool_backward(const mc_kernels *k, const mc_op *op, const float *dy,
+                          const uint8_t *mask, float *dx) {
+    const int stride = op->layer.stride, channels = op->in.channels;
     const int row = op->in.width * channels;
     memset(dx, 0, op->in_size * sizeof(float));
     for (int oy = 0; oy < op->out.height; oy++)
-        for (int ox = 0; ox < op->out.width; ox++, dy += channels, mask += channels) {
-            float *corner = dx + oy * stride * row + ox * stride * channels;
-            for (int c = 0; c < channels; c++)
-                corner[mask[c] / size * row + mask[c] % size * channels + c] += dy[c];
-        }
+        for (int ox = 0; ox < op->out.width; ox++, dy += channels, mask += channels)
+            k->max_pixel_gradient(dy, mask, op->layer.pool_size, row, channels,
+                                  dx + oy * stride * row + ox * stride * channels);
 }
 
 static void average_backward(const mc_op *op, const float *dy, float *dx) {
@@ -378,7 +377,8 @@ void mc_op_backward(const mc_run *run, int index, const mc_values *v, int raw) {
         float *dx = v->dx ? v->dx + i * op->in_size : NULL;
         if (type == MC_CONV2D && !op->fused_pool) conv_backward(run, index, v, i);
         if (type == MC_DEPTHWISE_CONV2D) depthwise_backward(run, op, v, i);
-        if (type == MC_MAX_POOL2D && dx) pool_backward(op, dy, v->mask + i * op->mask_size, dx);
+        if (type == MC_MAX_POOL2D && dx)
+            pool_backward(run->net->kernels, op, dy, v->mask + i * op->mask_size, dx);
         if (type == MC_GLOBAL_AVERAGE_POOL2D && dx) average_backward(op, dy, dx);
     }
 }

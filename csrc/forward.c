@@ -212,22 +212,14 @@ static void depthwise_image(const mc_run *run, const mc_op *op, const mc_scratch
                                  parameters + op->bias, op->n_out, y);
 }
 
-static void pool_image(const mc_op *op, const float *x, float *y, uint8_t *mask) {
-    const int size = op->layer.pool_size, stride = op->layer.stride, channels = op->in.channels;
+static void pool_image(const mc_kernels *k, const mc_op *op, const float *x, float *y,
+                       uint8_t *mask) {
+    const int stride = op->layer.stride, channels = op->in.channels;
     const int row = op->in.width * channels;
     for (int oy = 0; oy < op->out.height; oy++)
         for (int ox = 0; ox < op->out.width; ox++, y += channels) {
-            const float *corner = x + oy * stride * row + ox * stride * channels;
-            for (int c = 0; c < channels; c++) y[c] = corner[c];
-            if (mask) memset(mask, 0, (size_t)channels);
-            for (int q = 1; q < size * size; q++) {
-                const float *at = corner + q / size * row + q % size * channels;
-                for (int c = 0; c < channels; c++) {
-                    const int better = at[c] > y[c];
-                    y[c] = better ? at[c] : y[c];
-                    if (mask) mask[c] = better ? (uint8_t)q : mask[c];
-                }
-            }
+            k->max_pixel(x + oy * stride * row + ox * stride * channels, op->layer.pool_size, row,
+                         channels, y, mask);
             if (mask) mask += channels;
         }
 }
@@ -305,7 +297,7 @@ void mc_op_forward(const mc_run *run, int index, const mc_values *v, int raw) {
         uint8_t *mask = v->mask ? v->mask + i * op->mask_size : NULL;
         if (type == MC_CONV2D && !rounds) conv_image(run, op, &s, x, relu, y, mask);
         if (type == MC_DEPTHWISE_CONV2D) depthwise_image(run, op, &s, x, y);
-        if (type == MC_MAX_POOL2D) pool_image(op, x, y, mask);
+        if (type == MC_MAX_POOL2D) pool_image(net->kernels, op, x, y, mask);
         if (type == MC_GLOBAL_AVERAGE_POOL2D) average_image(net->kernels, op, x, y);
     }
     const int done = relu && (type == MC_CONV2D || type == MC_DENSE || type == MC_BATCH_NORM);

@@ -32,7 +32,7 @@ typedef __m256 vf;
 static inline void store_bytes(uint8_t *bytes, __m256i v) {
     const __m128i words =
         _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    _mm_storel_epi64((__m128i *)bytes, _mm_packs_epi16(words, words));
+    _mm_storel_epi64((__m128i *)bytes, _mm_packus_epi16(words, words));
 }
 
 #define TILE_ROWS 6

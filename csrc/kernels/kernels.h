@@ -143,6 +143,13 @@ struct mc_kernels {
     /* The other way: gradients of winners back to out (n_windows * 4, cols), zero elsewhere. */
     void (*unpool_windows)(const float *dy, const uint8_t *winner, ptrdiff_t stride, int n_windows,
                            int n_cols, float *out);
+    /* One output of any other pooling, all channels: the largest of size x size pixels in an image
+     * whose rows have `row` floats, and which it was (the first of equals). winner may be NULL. */
+    void (*max_pixel)(const float *x, int size, ptrdiff_t row, int channels, float *y,
+                      uint8_t *winner);
+    /* dx of that pixel += dy. */
+    void (*max_pixel_gradient)(const float *dy, const uint8_t *winner, int size, ptrdiff_t row,
+                               int channels, float *dx);
     /* Of 2x2 windows of a 3x3 convolution, see winograd.c. The 4x4 pixels at position[4 * w], of at
      * least VW channels in an image whose rows have `row` floats, -> out (16, n_windows, channels).
      */

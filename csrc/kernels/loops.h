@@ -447,6 +447,8 @@ static void end_bf16(void) {}
                               .grey_windows = GREY_WINDOWS,                                        \
                               .grey_filters = GREY_FILTERS,                                        \
                               .unpool_windows = unpool_windows,                                    \
+                              .max_pixel = max_pixel,                                              \
+                              .max_pixel_gradient = max_pixel_gradient,                            \
                               .winograd_inputs = winograd_inputs,                                  \
                               .winograd_windows = winograd_windows,                                \
                               .dropout = dropout,                                                  \

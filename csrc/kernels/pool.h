@@ -219,4 +219,62 @@ static void unpool_windows(const float *dy, const uint8_t *winner, ptrdiff_t str
         }
     }
 }
+
+/* Some channels of max_pixel, a vector of them or one by one. */
+INLINE void max_vector(const float *x, int size, ptrdiff_t row, int channels, float *y,
+                       uint8_t *winner) {
+    vf best = vload(x);
+    vi index = {0};
+    for (int q = 1; q < size * size; q++) {
+        const vf v = vload(x + q / size * row + q % size * channels);
+        const vi better = (vi)(v > best);
+        index = (index & ~better) | (q & better);
+        best = vmax(v, best);
+    }
+    vstore(y, best);
+    if (winner) vbytes_store(winner, index);
+}
+
+INLINE void max_value(const float *x, int size, ptrdiff_t row, int channels, float *y,
+                      uint8_t *winner) {
+    int best = 0;
+    *y = *x;
+    for (int q = 1; q < size * size; q++) {
+        const float v = x[q / size * row + q % size * channels];
+        best = v > *y ? q : best;
+        *y = v > *y ? v : *y;
+    }
+    if (winner) *winner = (uint8_t)best;
+}
+
+INLINE void max_channels(const float *x, int size, ptrdiff_t row, int channels, float *y,
+                         uint8_t *winner) {
+    for (int c = 0, some; c < channels; c += some) {
+        uint8_t *index = winner ? winner + c : NULL;
+        some = channels - c < VW ? 1 : VW;
+        if (some == VW)
+            max_vector(x + c, size, row, channels, y + c, index);
+        else
+            max_value(x + c, size, row, channels, y + c, index);
+    }
+}
+
+static void max_pixel(const float *x, int size, ptrdiff_t row, int channels, float *y,
+                      uint8_t *winner) {
+    if (winner)
+        max_channels(x, size, row, channels, y, winner);
+    else
+        max_channels(x, size, row, channels, y, NULL);
+}
+
+static void max_pixel_gradient(const float *dy, const uint8_t *winner, int size, ptrdiff_t row,
+                               int channels, float *dx) {
+    int whole = channels / VW * VW;
+    for (int q = 0; q < size * size; q++) {
+        float *pixel = dx + q / size * row + q % size * channels;
+        for (int c = 0; c < whole; c += VW)
+            vstore(pixel + c, vadd(vload(pixel + c), vpick(winner + c, q, vload(dy + c))));
+        for (int c = whole; c < channels; c++) pixel[c] += winner[c] == q ? dy[c] : 0.0f;
+    }
+}
 #endif

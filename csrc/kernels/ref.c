@@ -109,6 +109,28 @@ static void unpool_windows(const float *dy, const uint8_t *winner, ptrdiff_t str
                 out[c] = c < n_cols && winner[w * stride + c] == q ? dy[w * stride + c] : 0.0f;
 }
 
+static void max_pixel(const float *x, int size, ptrdiff_t row, int channels, float *y,
+                      uint8_t *winner) {
+    memcpy(y, x, (size_t)channels * sizeof(float));
+    if (winner) memset(winner, 0, (size_t)channels);
+    for (int q = 1; q < size * size; q++) {
+        const float *pixel = x + q / size * row + q % size * channels;
+        for (int c = 0; c < channels; c++) {
+            if (!(pixel[c] > y[c])) continue;
+            y[c] = pixel[c];
+            if (winner) winner[c] = (uint8_t)q;
+        }
+    }
+}
+
+static void max_pixel_gradient(const float *dy, const uint8_t *winner, int size, ptrdiff_t row,
+                               int channels, float *dx) {
+    for (int q = 0; q < size * size; q++) {
+        float *pixel = dx + q / size * row + q % size * channels;
+        for (int c = 0; c < channels; c++) pixel[c] += winner[c] == q ? dy[c] : 0.0f;
+    }
+}
+
 static void winograd_inputs(const float *x, const int32_t *position, int n_windows, ptrdiff_t row,
                             int channels, float *out) {
     static const float b[4][4] = {{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, 1, 0, -1}};

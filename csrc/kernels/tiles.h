@@ -8,7 +8,7 @@
  *   vfma(a, b, c)         a * b + c
  *   vadd vmax
  *   vpick(index, q, v)    v where the bytes at index are q, else 0; optional
- *   vbytes_store(p, v)    the lanes of an integer vector, 0 .. 127, as bytes; optional
+ *   vbytes_store(p, v)    the lanes of an integer vector, 0 .. 255, as bytes; optional
  *   TILE_ROWS             positions (or taps) per tile; a tile is TILE_ROWS x 2 vectors, which
  *                         with two vectors of weights and one broadcast fills the registers
  *   TALL_ROWS             the same for tiles of one vector, where columns are few: as many as there

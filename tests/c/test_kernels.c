@@ -442,6 +442,44 @@ static void test_pooled_convolutions(void) {
                     one_convolution(n_y, n_x, n_out, sizes[i][0], sizes[i][1], sizes[i][2]);
 }
 
+/* Values of which many are equal; the gradient of what has won is added to what there is. */
+static void one_max_pixel(int size, int channels) {
+    const int row = (size + 1) * channels;
+    const size_t last = (size_t)((size - 1) * row + size * channels), n = (size_t)channels;
+    float *x = take_random(last, 3), *dy = take_random(n, 4);
+    float *y = take(n * sizeof *y), *a = take_random(last, 5), *b = take_random(last, 5);
+    uint8_t *winner = take(n), *wanted = take(n);
+    for (size_t i = 0; i < last; i++)
+        if (i % 3) x[i] = 0.25f * (float)(i % 7 % 4);
+    int good = 1;
+    for (int c = 0; c < channels; c++) {
+        int best = 0;
+        for (int q = 1; q < size * size; q++)
+            if (x[q / size * row + q % size * channels + c] >
+                x[best / size * row + best % size * channels + c])
+                best = q;
+        wanted[c] = (uint8_t)best;
+    }
+    for (int known = 0; known < 2; known++) {
+        table->max_pixel(x, size, row, channels, y, known ? winner : NULL);
+        for (int c = 0; c < channels; c++)
+            good &= y[c] == x[wanted[c] / size * row + wanted[c] % size * channels + c];
+    }
+    same("max_pixel", good && !memcmp(winner, wanted, n));
+    table->max_pixel_gradient(dy, winner, size, row, channels, a);
+    for (int c = 0; c < channels; c++)
+        b[wanted[c] / size * row + wanted[c] % size * channels + c] += dy[c];
+    same("max_pixel_gradient", !memcmp(a, b, last * sizeof *a));
+    void *blocks[] = {x, dy, y, a, b, winner, wanted};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+}
+
+static void test_max_pixels(void) {
+    static const int sizes[] = {1, 2, 3, 15};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int channels = 1; channels < 70; channels++) one_max_pixel(sizes[i], channels);
+}
+
 /* Half of the values are zeros of either sign; NaN is none. */
 static void one_list_of_winners(int windows, int n_out) {
     const size_t n = (size_t)(windows * n_out), stride = (size_t)(windows + n_out % 2);
@@ -830,6 +868,7 @@ static void test_table(void) {
     test_winner_sum();
     test_winner_sum_3x3();
     test_pooled_convolutions();
+    test_max_pixels();
     test_lists_of_winners();
     test_column_sums();
     test_pooling();
