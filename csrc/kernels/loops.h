@@ -60,8 +60,9 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 #ifndef HAVE_INK_ROWS
 static void ink_rows(const float *image, int width, int height, uint64_t *rows) {
     for (int y = 0; y < height; y++, image += width) {
-        rows[y] = 0;
-        for (int x = 0; x < width; x++) rows[y] |= (uint64_t)mc_is_live(image[x]) << x;
+        uint64_t bits = 0;
+        for (int x = 0; x < width; x++) bits |= (uint64_t)mc_is_live(image[x]) << x;
+        rows[y] = bits;
     }
 }
 #endif

@@ -91,7 +91,7 @@ static inline window_taps taps_of(const int32_t *position, const int32_t *tap, i
 }
 
 /* dot_sums for one vector and pairs of positions side by side, in the same order: a value that both
- * see is loaded once. Else there would be a load for each multiply-add, which bound them. */
+ * see is loaded once. A load for each multiply-add would take longer than those. */
 INLINE void pair_sums(const float *x, const int32_t *position, const window_taps *t,
                       const float *panel, vf (*sum)[2], const int pairs) {
     const float *row[2 * WINDOWS];
@@ -269,7 +269,7 @@ static void max_pixel(const float *x, int size, ptrdiff_t row, int channels, flo
 
 static void max_pixel_gradient(const float *dy, const uint8_t *winner, int size, ptrdiff_t row,
                                int channels, float *dx) {
-    int whole = channels / VW * VW;
+    const int whole = channels / VW * VW;
     for (int q = 0; q < size * size; q++) {
         float *pixel = dx + q / size * row + q % size * channels;
         for (int c = 0; c < whole; c += VW)

@@ -9,7 +9,6 @@
 #define ENDS_IN_HALF(rest) 0
 #endif
 
-/* The value of a term in all lanes, and its offset. */
 #ifndef vterm
 #define vterm(term, to) (*(to) = (term)->offset, vset((term)->value))
 #endif
