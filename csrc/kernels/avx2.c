@@ -121,8 +121,11 @@ static void ink_rows(const float *image, int width, int height, uint64_t *rows) 
         uint64_t bits = 0;
         int x = 0;
         for (; x + 8 <= width; x += 8) bits |= ink_bits(image + x) << x;
-        if (width >= 8 && x < width) bits |= ink_bits(image + width - 8) << (width - 8);
-        for (; x < width && width < 8; x++) bits |= (uint64_t)mc_is_live(image[x]) << x;
+        if (x && x < width) { /* the last eight, of which some are known */
+            x = width;
+            bits |= ink_bits(image + x - 8) << (x - 8);
+        }
+        for (; x < width; x++) bits |= (uint64_t)mc_is_live(image[x]) << x;
         rows[y] = bits;
     }
 }

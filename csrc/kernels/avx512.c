@@ -73,6 +73,7 @@
         v)
 
 #define vbytes_store(p, v) _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8((__m512i)(v)))
+
 /* Both halves of a term by one load: loads of words take their turns with those of vectors, which
  * bound sums of rows on a Zen 5. The empty statement keeps the compiler from splitting it. */
 static inline __m512 load_term(const mc_term *term, ptrdiff_t *offset) {
@@ -82,7 +83,6 @@ static inline __m512 load_term(const mc_term *term, ptrdiff_t *offset) {
     *offset = (int32_t)both;
     return _mm512_castsi512_ps(_mm512_set1_epi32((int32_t)(both >> 32)));
 }
-#undef vterm
 #define vterm(term, offset) load_term(term, offset)
 
 #define TILE_ROWS 12

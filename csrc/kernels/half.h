@@ -47,6 +47,7 @@
 #pragma GCC diagnostic pop
 #undef HALF
 #undef ENDS_IN_HALF
+#undef vterm
 #undef vi
 #undef vbytes
 #undef tile_store

@@ -6,17 +6,19 @@
  *   vload vstore          unaligned load and store
  *   vset(x) vzero()       broadcast, zero
  *   vfma(a, b, c)         a * b + c
- *   vterm(term, offset)   the value of a term in all lanes, and its offset; optional
  *   vadd vmax
+ *   vterm(term, offset)   the value of a term in all lanes, and its offset; optional
  *   vpick(index, q, v)    v where the bytes at index are q, else 0; optional
  *   vbytes_store(p, v)    the lanes of an integer vector, 0 .. 255, as bytes; optional
  *   TILE_ROWS             positions (or taps) per tile; a tile is TILE_ROWS x 2 vectors, which
  *                         with two vectors of weights and one broadcast fills the registers
  *   TALL_ROWS             the same for tiles of one vector, where columns are few: as many as there
  *                         are general registers for, since each has a pointer
- *   WINDOWS               windows of a pooling whose sums of one vector are made together, or half
- * as many of two SUM_VECTORS           accumulators of row_sum, at most 13 PATCH_VECTORS         of
- * patch_sum PANEL_COLS            columns of a panel: two vectors
+ *   WINDOWS               windows of a pooling whose sums are made together: of one vector; of
+ *                         two half as many
+ *   SUM_VECTORS           accumulators of row_sum, at most 13
+ *   PATCH_VECTORS         of patch_sum
+ *   PANEL_COLS            columns of a panel: two vectors
  *
  * Per tile and tap: TILE_ROWS broadcasts, two loads, 2 * TILE_ROWS multiply-adds. With 6 rows and
  * two FMA ports that is 8 loads (4 cycles) under 12 FMAs (6 cycles): bound by arithmetic.
