@@ -246,12 +246,8 @@ static void pooled_backward(const mc_run *run, int index, const mc_values *v, si
     const int is_copy = has_pad || op->back_padded.channels != op->in.channels;
     float *dimages = dx && is_copy ? s.dx_padded : dx;
     /* The copy has room behind it, which short rows ask for. */
-    if (has_pad || (op->by_filter && op->layer.kernel_width * op->in.channels < k->lane)) {
-        for (size_t i = 0; i < n; i++)
-            mc_pad(images + i * op->in_size, op->in, op->pad_height, op->pad_width,
-                   s.padded + i * size);
-        images = s.padded;
-    }
+    if (has_pad || (op->by_filter && op->layer.kernel_width * op->in.channels < k->lane))
+        images = mc_pad_images(op, images, n, s.padded);
     const int windows = (int)n * op->n_positions / 4;
     k->column_sums(dy, windows, op->n_out, v->dbias);
     if (dimages) memset(dimages, 0, n * back_size * sizeof(float));

@@ -5,7 +5,8 @@
  * the values and output gradients of the weight gradients of convolutions. Everything else is
  * float32: sums, biases, weight gradients of dense layers and of a first convolution with a
  * pooling, depthwise convolutions and those in groups. Where the products are Winograd's
- * (winograd.c), it is their operands that are rounded, the transformed ones.
+ * (winograd.c), it is their operands that are rounded, the transformed ones; tiles multiply faster
+ * than those are transformed.
  *
  * An image is rounded once and read by many taps.
  */
@@ -26,6 +27,20 @@ static size_t larger(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
+/* A pooled convolution that windows_bf16 takes. */
+static int is_direct(const mc_net *net, const mc_op *op) {
+    return net->kernels->windows_bf16 && op->fused_pool && op->in.channels % MC_TILE_WORDS == 0;
+}
+
+/* One whose runs of taps are too short for pairs: float32's loops, over rounded floats. */
+static int is_grey(const mc_op *op) {
+    return op->fused_pool && op->in.channels == 1;
+}
+
+static int uses_winograd(const mc_net *net, const mc_op *op) {
+    return op->winograd && !is_direct(net, op);
+}
+
 /* Positions of a convolution with each row made even. */
 static int places_of(const mc_op *op) {
     return op->conv_height * ((op->conv_width + 1) / 2 * 2);
@@ -36,9 +51,10 @@ static void carve(const mc_net *net, const mc_op *op, mc_arena *arena, bf16_scra
     size_t padded = 0, rounded = 0, tile = 0, dy = 0, places = 0;
     if (op->fused_pool) {
         const size_t images = (size_t)op->winner_images, in = (size_t)op->in.channels;
-        const size_t windows = op->winograd ? 16 * MC_WINOGRAD_WINDOWS : 4 * MC_POOL_WINDOWS;
+        const int winograd = uses_winograd(net, op);
+        const size_t windows = winograd ? 16 * MC_WINOGRAD_WINDOWS : 4 * MC_POOL_WINDOWS;
         padded = mc_size(op->padded);
-        rounded = larger(images * padded, op->winograd ? windows * in : 0);
+        rounded = larger(images * padded, winograd ? windows * in : 0);
         tile = windows * (size_t)op->n_panels * cols;
         dy = images * op->out_size;
     } else if (op->layer.type == MC_CONV2D && mc_rounds(op)) {
@@ -98,8 +114,9 @@ static void pack(const mc_net *net, const float *panels, int n_taps, int run, in
 }
 
 size_t mc_bf16_panels_floats(const mc_net *net, const mc_op *op) {
-    return (size_t)op->n_panels * (op->winograd ? 16 * mc_bf16_panel_floats(net, op->in.channels)
-                                                : mc_bf16_panel_floats(net, op->n_taps));
+    return (size_t)op->n_panels * (uses_winograd(net, op)
+                                       ? 16 * mc_bf16_panel_floats(net, op->in.channels)
+                                       : mc_bf16_panel_floats(net, op->n_taps));
 }
 
 size_t mc_bf16_back_floats(const mc_net *net, const mc_op *op) {
@@ -108,14 +125,20 @@ size_t mc_bf16_back_floats(const mc_net *net, const mc_op *op) {
 }
 
 void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *weights) {
-    const int channels = op->in.channels;
-    for (int i = 0; op->winograd && i < 16; i++) {
+    const int channels = op->in.channels, winograd = uses_winograd(net, op);
+    for (int i = 0; winograd && i < 16; i++) {
         const int from = 16 * panel + i, to = i * op->n_panels + panel;
         const size_t floats = ((size_t)channels + 1) * (size_t)net->kernels->cols;
         net->kernels->pack_bf16(op->winograd_panels + (size_t)from * floats, channels, channels,
                                 weights->panels + (size_t)to * mc_bf16_panel_floats(net, channels));
     }
-    if (!op->winograd)
+    if (is_grey(op)) {
+        const size_t cols = (size_t)net->kernels->cols, floats = mc_panel_floats(net, op);
+        const float *from = op->panels + (size_t)panel * floats;
+        float *to = weights->panels + (size_t)panel * floats;
+        memcpy(to, from, cols * sizeof(float)); /* the biases */
+        net->kernels->round_floats(from + cols, floats - cols, to + cols);
+    } else if (!winograd)
         pack(net, op->panels, op->n_taps, run_of(op, op->n_taps, op->in.channels), panel,
              weights->panels);
 }
@@ -207,6 +230,7 @@ static void pooled_image(const mc_run *run, const mc_op *op, mc_product product,
                          uint8_t *mask) {
     const mc_kernels *k = run->net->kernels;
     const size_t panel_floats = mc_bf16_panel_floats(run->net, op->n_taps);
+    product.relu = 0;
     product.out = s->tile;
     product.out_stride = k->cols;
     product.out_panel = 4 * MC_POOL_WINDOWS * (ptrdiff_t)k->cols;
@@ -275,11 +299,45 @@ static void winograd_image(const mc_run *run, const mc_op *op, const bf16_scratc
     }
 }
 
+/* Some images at a time: weights and tiles are made ready once for them. */
+static void direct_images(const mc_run *run, const mc_op *op, mc_product product,
+                          const bf16_scratch *s, const mc_values *v) {
+    const mc_kernels *k = run->net->kernels;
+    const size_t size = mc_size(op->padded), most = (size_t)op->winner_images;
+    const int has_pad = op->pad_height || op->pad_width;
+    float *room = mc_scratch_of(run, op).padded;
+    for (size_t first = 0, n; first < (size_t)v->n; first += n) {
+        n = (size_t)v->n - first < most ? (size_t)v->n - first : most;
+        const float *images = v->x + first * op->in_size;
+        if (has_pad) images = mc_pad_images(op, images, n, room);
+        k->round_bf16(images, n * size, s->rounded);
+        product.n_positions = (int)n * op->n_positions;
+        product.out = v->y + first * op->out_size;
+        k->windows_bf16(&product, op->out.width, v->mask ? v->mask + first * op->mask_size : NULL);
+    }
+}
+
+static void grey_images(const mc_run *run, int index, const mc_values *v, int relu) {
+    const mc_op *op = &run->net->ops[index];
+    const mc_scratch windows = mc_scratch_of(run, op);
+    float *rounded = scratch_of(run, op).rounded;
+    for (size_t i = 0; i < (size_t)v->n; i++) {
+        run->net->kernels->round_floats(v->x + i * op->in_size, op->in_size, rounded);
+        mc_conv_image(run, op, &windows, rounded, run->bf16[index].panels, relu,
+                      v->y + i * op->out_size, v->mask ? v->mask + i * op->mask_size : NULL);
+    }
+}
+
 void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
     const mc_kernels *k = run->net->kernels;
     const mc_op *op = &run->net->ops[index];
+    if (is_grey(op)) {
+        grey_images(run, index, v, relu);
+        return;
+    }
     const bf16_scratch s = scratch_of(run, op);
     const mc_scratch windows = mc_scratch_of(run, op);
+    const int direct = is_direct(run->net, op), winograd = uses_winograd(run->net, op);
     mc_product product = {.x = s.rounded,
                           .position = op->positions,
                           .tap = op->taps,
@@ -289,15 +347,17 @@ void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
                           .panels = run->bf16[index].panels,
                           .n_panels = op->n_panels,
                           .n_cols = op->n_out,
+                          .relu = relu,
                           .out_stride = op->n_out,
                           .out_panel = k->cols};
     k->begin_bf16();
-    for (size_t i = 0; i < (size_t)v->n; i++) {
+    if (direct) direct_images(run, op, product, &s, v);
+    for (size_t i = 0; !direct && i < (size_t)v->n; i++) {
         const float *image =
             with_border(v->x + i * op->in_size, op->in, op->pad_height, op->pad_width, &s);
         float *y = v->y + i * op->out_size;
         uint8_t *mask = v->mask ? v->mask + i * op->mask_size : NULL;
-        if (op->winograd) {
+        if (winograd) {
             winograd_image(run, op, &s, product.panels, image, relu, y, mask);
             continue;
         }
@@ -306,7 +366,6 @@ void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
             const mc_live live = mc_live_windows(k, op, image, &windows);
             pooled_image(run, op, product, &s, &live, relu, y, mask);
         } else {
-            product.relu = relu;
             product.out = y;
             k->dot_bf16(&product);
         }

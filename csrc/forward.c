@@ -75,6 +75,13 @@ void mc_pad(const float *image, mc_shape shape, int pad_height, int pad_width, f
     memset(padded, 0, above * sizeof(float));
 }
 
+const float *mc_pad_images(const mc_op *op, const float *images, size_t n, float *padded) {
+    for (size_t i = 0; i < n; i++)
+        mc_pad(images + i * op->in_size, op->in, op->pad_height, op->pad_width,
+               padded + i * mc_size(op->padded));
+    return padded;
+}
+
 /* Whole blocks of windows end within the rows; others are read beyond, where the copy has room. */
 static const float *padded_input(const mc_op *op, const float *x, float *room) {
     const int ends_within = !op->grey || op->out.width % 4 == 0;
@@ -175,8 +182,8 @@ void mc_blank_windows(const mc_op *op, const mc_live *live, const float *bias, i
     }
 }
 
-static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, const float *x,
-                       int relu, float *y, uint8_t *mask) {
+void mc_conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, const float *x,
+                   const float *panels, int relu, float *y, uint8_t *mask) {
     const mc_kernels *k = run->net->kernels;
     const float *image = padded_input(op, x, s->padded);
     if (op->winograd && k->lane > 1) { /* the plain table stays plain */
@@ -185,13 +192,13 @@ static void conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, 
     }
     if (op->grey) {
         k->grey_windows(image, op->padded.width, op->layer.kernel_height, op->layer.kernel_width,
-                        op->out.height, op->out.width, op->panels, op->n_out, relu, y, mask);
+                        op->out.height, op->out.width, panels, op->n_out, relu, y, mask);
         return;
     }
     const mc_live live = op->fused_pool ? mc_live_windows(k, op, image, s) : (mc_live){0};
     for (int p = 0; p < op->n_panels; p++) {
         const mc_columns c = mc_panel_columns(run->net, op, p);
-        const float *panel = op->panels + (size_t)p * mc_panel_floats(run->net, op);
+        const float *panel = panels + (size_t)p * mc_panel_floats(run->net, op);
         if (!op->fused_pool) {
             k->dot_panel(image + c.input, op->positions, op->n_positions, op->taps, op->n_taps,
                          panel, relu, y + c.first, op->n_out, c.n);
@@ -295,7 +302,7 @@ void mc_op_forward(const mc_run *run, int index, const mc_values *v, int raw) {
         const float *x = v->x + i * in;
         float *y = v->y + i * out;
         uint8_t *mask = v->mask ? v->mask + i * op->mask_size : NULL;
-        if (type == MC_CONV2D && !rounds) conv_image(run, op, &s, x, relu, y, mask);
+        if (type == MC_CONV2D && !rounds) mc_conv_image(run, op, &s, x, op->panels, relu, y, mask);
         if (type == MC_DEPTHWISE_CONV2D) depthwise_image(run, op, &s, x, y);
         if (type == MC_MAX_POOL2D) pool_image(net->kernels, op, x, y, mask);
         if (type == MC_GLOBAL_AVERAGE_POOL2D) average_image(net->kernels, op, x, y);

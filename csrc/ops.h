@@ -166,6 +166,10 @@ static inline int mc_live_run(const mc_live *live, int i, int last) {
     return i;
 }
 
+/* One image through a convolution with these packed weights, and its pooling. */
+void mc_conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, const float *x,
+                   const float *panels, int relu, float *y, uint8_t *mask);
+
 /* One image through a pooled 3x3 convolution (winograd.c). */
 void mc_winograd_image(const mc_net *net, const mc_op *op, const mc_scratch *s, const float *image,
                        int relu, float *y, uint8_t *mask);
@@ -176,5 +180,7 @@ void mc_spread_winners(const mc_run *run, const mc_op *op, const mc_scratch *s, 
 
 /* The image inside a border of zeros. */
 void mc_pad(const float *image, mc_shape shape, int pad_height, int pad_width, float *padded);
+/* n inputs of a convolution, each inside its border, one behind the other; returns where. */
+const float *mc_pad_images(const mc_op *op, const float *images, size_t n, float *padded);
 
 #endif

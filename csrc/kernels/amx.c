@@ -16,6 +16,7 @@
  */
 #if (defined(__AMX_BF16__) || defined(__AMXBF16__)) && defined(__AVX512BF16__) /* GCC, Clang */
 #define HAVE_BF16
+#define WINDOWS_BF16 windows_bf16
 #include "avx512.c"
 #include "words.h"
 
@@ -36,25 +37,30 @@ typedef struct {
     uint32_t mask;
 } piece;
 
-static const struct {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_config = {.palette = 1,
-                 .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-                 .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+/* Not every compiler knows that tile instructions read memory. */
+static inline void memory_barrier(void) {
+    __asm__ volatile("" ::: "memory");
+}
+
+/* Tiles of so many positions: 0 to 3 of sums, 4 and 5 of inputs; 6 and 7 of weights. */
+static void configure(uint8_t n) {
+    const struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } tiles = {.palette = 1,
+               .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+               .rows = {n, n, n, n, n, n, 16, 16}};
+    memory_barrier();
+    _tile_loadconfig(&tiles);
+}
 
 static void begin_bf16(void) {
-    _tile_loadconfig(&tile_config);
+    configure(16);
 }
 
 static void end_bf16(void) {
     _tile_release();
-}
-
-/* Not every compiler knows that tile instructions read memory. */
-static inline void memory_barrier(void) {
-    __asm__ volatile("" ::: "memory");
 }
 
 static void pack_bf16(const float *panel, int n_taps, int run, float *out) {
@@ -190,6 +196,85 @@ static void dot_bf16(const mc_product *d) {
             for (int q = 0; q < d->n_panels; q++) block_panel(d, a, first, n, rows, tap, n_taps, q);
         }
     }
+}
+
+/* The positions of a row of windows lie side by side: those of its upper and of its lower row are a
+ * tile each, read where they lie, as a pixel's channels are whole rows of tiles. */
+enum { ROW_WINDOWS = 8 };
+
+typedef float window_sums[2][2][2 * ROW_WINDOWS][VW]; /* upper and lower, halves of a panel */
+
+/* Both rows x one panel. */
+static void multiply_rows(const mc_product *d, const uint16_t *upper, const uint16_t *lower,
+                          ptrdiff_t stride, const char *tiles, window_sums sums) {
+    memory_barrier();
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int t = 0; t < d->n_taps; t += TILE_TAPS, tiles += 4 * TILE_VALUES) {
+        const ptrdiff_t at = d->tap[t];
+        _tile_loadd(4, upper + at, stride);
+        _tile_loadd(6, tiles, 64);
+        _tile_loadd(7, tiles + 2 * TILE_VALUES, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, lower + at, stride);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, sums[0][0], 64);
+    _tile_stored(1, sums[0][1], 64);
+    _tile_stored(2, sums[1][0], 64);
+    _tile_stored(3, sums[1][1], 64);
+    memory_barrier();
+}
+
+/* n windows' results, of the first n_cols columns of a panel. */
+INLINE void pool_sums(window_sums sums, int n, const float *bias, vf floor, float *y,
+                      uint8_t *winner, ptrdiff_t stride, int n_cols, const int vectors) {
+    for (int i = 0; i < n; i++, y += stride) {
+        vf best[2];
+        vi index[2];
+        UNROLL
+        for (int j = 0; j < vectors; j++) {
+            const float *upper = sums[0][j][2 * i], *lower = sums[1][j][2 * i];
+            const vf most = largest_of(vload(upper), vload(upper + VW), vload(lower),
+                                       vload(lower + VW), &index[j]);
+            best[j] = vmax(vadd(most, vload(bias + j * VW)), floor);
+        }
+        store_window(best, index, n_cols == vectors * VW, y, winner, n_cols, vectors);
+        if (winner) winner += stride;
+    }
+}
+
+/* A row of more windows than a tile holds is cut into pieces of one size; the last may overlap. */
+static void windows_bf16(const mc_product *d, int row_windows, uint8_t *winner) {
+    const int pieces = (row_windows + ROW_WINDOWS - 1) / ROW_WINDOWS;
+    const int n = (row_windows + pieces - 1) / pieces, n_windows = d->n_positions / 4;
+    const vf floor = d->relu ? vzero() : vset(-__builtin_inff());
+    const uint16_t *x = d->x;
+    window_sums sums;
+    configure((uint8_t)(2 * n));
+    for (int q = 0; q < d->n_panels; q++) {
+        const float *panel = d->panels + (ptrdiff_t)q * (d->n_taps + 1 + MC_BF16_PAD) * PANEL_COLS;
+        const int c = q * PANEL_COLS, left = d->n_cols - c;
+        for (int row = 0; row < n_windows; row += row_windows)
+            for (int i = 0; i < row_windows; i += n) {
+                const int w = row + (i + n <= row_windows ? i : row_windows - n);
+                const int32_t *at = d->position + 4 * w;
+                float *y = d->out + w * d->out_stride + c;
+                uint8_t *index = winner ? winner + w * d->out_stride + c : NULL;
+                multiply_rows(d, x + at[0], x + at[2], (at[1] - at[0]) * (ptrdiff_t)sizeof *x,
+                              (const char *)(panel + PANEL_COLS), sums);
+                if (left > VW)
+                    pool_sums(sums, n, panel, floor, y, index, d->out_stride,
+                              left < PANEL_COLS ? left : PANEL_COLS, 2);
+                else
+                    pool_sums(sums, n, panel, floor, y, index, d->out_stride, left, 1);
+            }
+    }
+    begin_bf16();
 }
 
 MC_TABLE(mc_kernels_amx, "amx", VW);

@@ -18,6 +18,7 @@
 enum {
     MC_MAX_COLS = 32,   /* largest panel width of any table */
     MC_SLACK = 15,      /* floats that may be read beyond a short row, see patch_sum */
+    MC_TILE_WORDS = 32, /* rounded values in a row of a tile */
     MC_BF16_PAD = 16,   /* rows of room that rounded panels have beyond those of float32 */
     MC_MORE_TERMS = 16, /* terms that list_inputs may write beyond those it counts */
 };
@@ -229,11 +230,16 @@ struct mc_kernels {
     void (*pack_bf16)(const float *panel, int n_taps, int run, float *out);
     /* As dot_panel, for several panels: out[q * out_panel + p * out_stride + c]. */
     void (*dot_bf16)(const mc_product *product);
+    /* A convolution of images of MC_TILE_WORDS channels or a multiple and its pooling, as dot_bf16
+     * and pool_windows make them: windows in rows of so many, the four positions of each at
+     * position[4 * w], to out[w * out_stride + c] and the like of winner, which may be NULL. Taps
+     * come in whole pixels. NULL where Winograd's products are faster. */
+    void (*windows_bf16)(const mc_product *product, int row_windows, uint8_t *winner);
     /* As patch_sum, of rounded patches and n > 0 rounded values; there is room for one term more.
      */
     void (*patch_sum_bf16)(const void *patches, mc_term *terms, int n, int rows,
                            ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length);
-    /* Around calls of dot_bf16, on their thread: its tile registers, where it has any. */
+    /* Around calls of dot_bf16 and windows_bf16, on their thread: its tile registers, where it has any. */
     void (*begin_bf16)(void);
     void (*end_bf16)(void);
 };

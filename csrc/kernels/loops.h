@@ -419,6 +419,9 @@ static void end_bf16(void) {}
 #ifndef WINNER_SUM_3X3
 #define WINNER_SUM_3X3 NULL
 #endif
+#ifndef WINDOWS_BF16
+#define WINDOWS_BF16 NULL
+#endif
 #ifndef GREY_WINDOWS
 #define GREY_WINDOWS NULL
 #define GREY_FILTERS 0
@@ -478,6 +481,7 @@ static void end_bf16(void) {}
                               .pair_bf16 = pair_bf16,                                              \
                               .pack_bf16 = pack_bf16,                                              \
                               .dot_bf16 = dot_bf16,                                                \
+                              .windows_bf16 = WINDOWS_BF16,                                        \
                               .patch_sum_bf16 = patch_sum_bf16,                                    \
                               .begin_bf16 = begin_bf16,                                            \
                               .end_bf16 = end_bf16}
