@@ -455,15 +455,21 @@ void mc_bf16_winners(const mc_run *run, int index, const float *images, int n, c
     const int n_out = op->n_out, windows = n * op->n_positions / 4, kh = op->layer.kernel_height;
     const int length = op->layer.kernel_width * op->in.channels, stride = windows + 1;
     const ptrdiff_t row = op->padded.width * op->in.channels;
-    k->round_bf16(images, (size_t)n * mc_size(op->padded), low.rounded);
+    const size_t size = (size_t)n * mc_size(op->padded);
+    if (k->patch_sum_bf16)
+        k->round_bf16(images, size, low.rounded);
+    else
+        k->round_floats(images, size, low.rounded);
     k->round_floats(dy, (size_t)n * op->out_size, low.dy);
     k->list_winners(low.dy, mask, n_out, windows, op->positions, s.filter_terms, stride,
                     s.filter_counts);
     for (int c = 0; c < n_out; c++) {
         mc_term *terms = s.filter_terms + c * stride;
-        if (s.filter_counts[c])
-            k->patch_sum_bf16(low.rounded, terms, s.filter_counts[c], kh, row,
-                              dweight + (size_t)c * (size_t)op->n_taps, length, length);
+        float *sum = dweight + (size_t)c * (size_t)op->n_taps;
+        if (!k->patch_sum_bf16)
+            k->patch_sum(low.rounded, terms, s.filter_counts[c], kh, row, sum, length, length);
+        else if (s.filter_counts[c])
+            k->patch_sum_bf16(low.rounded, terms, s.filter_counts[c], kh, row, sum, length, length);
     }
     mc_spread_winners(run, op, &s, low.dy, mask, windows, run->bf16[index].back, dimages);
 }

