@@ -5,9 +5,10 @@
 
 Every peer prepares and warms up in a process of its own; then the rounds: each peer runs the work
 once, one after the other, in an order that rotates, while the others wait and their threads have
-gone to sleep. So a slow minute of the machine strikes all of them. Predictions run once untimed
-before, as the others have emptied the caches. The median counts; every single time is kept in the
-file, which is written after each work: a run that was cut short goes on with --resume.
+gone to sleep. So a slow minute of the machine strikes all of them. Predictions and trainings of
+less than a second run once untimed before (worker.py says why). The median counts; every single
+time is kept in the file, which is written after each work: a run that was cut short goes on with
+--resume.
 """
 
 from __future__ import annotations
