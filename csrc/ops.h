@@ -137,8 +137,10 @@ typedef struct {
 
 void mc_ink_lay_out(mc_ink *ink, const mc_op *op, int slice, mc_arena *arena);
 void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const void *x, int is_uint8);
-/* y (images, out_size), before the activation. */
-void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, float *y);
+/* y (images, out_size), before the activation. Meanwhile `size` bytes for each image are asked for
+ * that are needed later, from `ahead` on. */
+void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, const char *ahead,
+                    size_t size, float *y);
 
 /* Windows of a pooled convolution that see anything but zeros. Of the others every output is the
  * bias, and none has a part in the weights' gradient. */

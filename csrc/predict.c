@@ -81,7 +81,12 @@ static int forward_ink(const mc_prediction *p, size_t first, size_t n, mc_ink *i
         if (is_dense(ink->n_terms, i + 1 + PAPER_AHEAD, op)) return 0;
     }
     if (is_dense(ink->n_terms, n, op)) return 0;
-    mc_ink_forward(ink, net, op, y);
+    /* The slice that comes next to this thread: memory is idle while rows are summed. */
+    const size_t next = first + (size_t)p->predictor->slice * (size_t)p->n_threads;
+    const size_t size = inputs * (images->is_uint8 ? 1 : sizeof(float));
+    const int comes = next < images->n && images->n - next >= n;
+    const char *ahead = (const char *)images->x + (comes ? next * size : 0);
+    mc_ink_forward(ink, net, op, ahead, comes ? size : 0, y);
     net->kernels->activate(op->layer.activation, y, n * op->out_size, op->out_size);
     return 1;
 }

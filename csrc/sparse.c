@@ -73,12 +73,13 @@ void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const void *x, 
                                ink->n_terms, start, ink->terms);
 }
 
-void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, float *y) {
+void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, const char *ahead,
+                    size_t size, float *y) {
     const size_t blocks = ink_blocks(op), stride = (size_t)op->row_stride, out = op->out_size;
-    const size_t n = (size_t)ink->n_images;
+    const size_t n = (size_t)ink->n_images, more = (size + blocks - 1) / blocks;
     for (size_t i = 0; i < n; i++) memcpy(ink->sums + i * stride, op->rows, stride * sizeof(float));
-    for (size_t b = 0; b < blocks; b++)
+    for (size_t b = 0; b < blocks; b++, ahead += n * more)
         net->kernels->row_sums(op->rows + stride, ink->terms, ink->start + b, (ptrdiff_t)blocks,
-                               (int)n, ink->sums, op->row_stride);
+                               (int)n, ink->sums, op->row_stride, ahead, more);
     for (size_t i = 0; i < n; i++) memcpy(y + i * out, ink->sums + i * stride, out * sizeof(float));
 }

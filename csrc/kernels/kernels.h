@@ -80,9 +80,10 @@ struct mc_kernels {
      * workhorse. */
     void (*row_sum)(const float *rows, const mc_term *terms, int n, float *sum, int length);
     /* The same for n sums, `length` floats and whole vectors each: sum i takes the terms from
-     * start[i * step] up to start[i * step + 1]. */
+     * start[i * step] up to start[i * step + 1]. Before each, `more` bytes are asked for that are
+     * needed later, from `ahead` on. */
     void (*row_sums)(const float *rows, const mc_term *terms, const int32_t *start, ptrdiff_t step,
-                     int n, float *sums, int length);
+                     int n, float *sums, int length, const char *ahead, size_t more);
     /* As row_sum for patches of several rows: sum[y * sum_stride + j] += sum_i terms[i].value *
      * patches[terms[i].offset + y * row_stride + j], y < rows, j < length. Rows shorter than a
      * vector are read to a whole one, at most MC_SLACK floats beyond their end. */

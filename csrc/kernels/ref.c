@@ -38,7 +38,8 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
 }
 
 static void row_sums(const float *rows, const mc_term *terms, const int32_t *start, ptrdiff_t step,
-                     int n, float *sums, int length) {
+                     int n, float *sums, int length, const char *ahead, size_t more) {
+    (void)ahead, (void)more;
     for (int i = 0; i < n; i++, start += step, sums += length)
         row_sum(rows, terms + start[0], start[1] - start[0], sums, length);
 }

@@ -106,16 +106,20 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
 }
 
 INLINE void row_sums_strip(const float *rows, const mc_term *terms, const int32_t *start,
-                           ptrdiff_t step, int n, float *sums, int length, const int vectors) {
-    for (int i = 0; i < n; i++, start += step, sums += length)
+                           ptrdiff_t step, int n, float *sums, int length, const char *ahead,
+                           size_t more, const int vectors) {
+    for (int i = 0; i < n; i++, start += step, sums += length, ahead += more) {
+        for (size_t at = 0; at < more; at += 64) __builtin_prefetch(ahead + at, 0, 2);
         row_sum_strip(rows, terms + start[0], start[1] - start[0], sums, 0, vectors);
+    }
 }
 
 static void row_sums(const float *rows, const mc_term *terms, const int32_t *start, ptrdiff_t step,
-                     int n, float *sums, int length) {
-    for (int left = length / VW; left > 0;) {
+                     int n, float *sums, int length, const char *ahead, size_t more) {
+    for (int left = length / VW; left > 0; more = 0) {
         const int vectors = left < SUM_VECTORS ? left : SUM_VECTORS;
-        STRIPS(row_sums_strip, SUM_VECTORS, vectors, rows, terms, start, step, n, sums, length)
+        STRIPS(row_sums_strip, SUM_VECTORS, vectors, rows, terms, start, step, n, sums, length,
+               ahead, more)
         rows += vectors * VW;
         sums += vectors * VW;
         left -= vectors;
