@@ -69,7 +69,8 @@ static size_t lane_floats(const mc_op *op) {
     return mc_is_direct(op) ? 0 : (op->n_weights + op->n_biases + 15) & ~(size_t)15;
 }
 
-/* Lanes are many enough to feed the threads and few enough that their gradients stay small. */
+/* Lanes are many enough to feed the threads and few enough that their gradients, which are cleared
+ * and added up in each step, stay small: from 8 lanes on, more of them are longer ones. */
 static int plan_lanes(const mc_net *net, int batch_size, size_t *lane_size) {
     *lane_size = 0;
     for (int i = 0; i < net->n_ops; i++) {
@@ -77,6 +78,7 @@ static int plan_lanes(const mc_net *net, int batch_size, size_t *lane_size) {
         *lane_size += lane_floats(op);
     }
     int n = (batch_size + MC_LANE_IMAGES - 1) / MC_LANE_IMAGES;
+    if (n > MC_LANES / 2) n = n / 2 > MC_LANES / 2 ? n / 2 : MC_LANES / 2;
     if (n > MC_LANES) n = MC_LANES;
     while (n > 4 && (size_t)n * *lane_size > (size_t)1 << 24) n /= 2; /* 64 MiB */
     return n;
@@ -206,7 +208,9 @@ mc_status mc_trainer_create(mc_trainer **out, mc_net *net, const mc_train_spec *
     if (status != MC_OK) return status;
     draft.n_stages = plan_stages(net, NULL);
     draft.n_lanes = plan_lanes(net, spec->batch_size, &draft.lane_size);
-    draft.slice = mc_slice_images(values_per_image(net));
+    /* Tiles take more rows at once, and the machines that have them have larger caches. */
+    const int has_tiles = spec->precision == MC_BF16 && net->kernels->windows_bf16;
+    draft.slice = mc_slice_images(values_per_image(net) / (has_tiles ? 2 : 1));
     draft.n_slots =
         mc_keeps_minibatch(net, draft.n_stages) ? spec->batch_size : draft.n_lanes * draft.slice;
     draft.n_blocks = mc_plan_blocks(&draft, NULL);

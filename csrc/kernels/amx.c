@@ -115,9 +115,10 @@ static void gather(const mc_product *d, int first, int n, int rows, const piece 
     }
 }
 
-/* end (rows, 32) = start (rows, 32) + rows gathered x one panel; strides in bytes. */
-static void multiply(gathered a, int rows, const char *tiles, int n_steps, const float *start,
-                     ptrdiff_t start_stride, float *end, ptrdiff_t end_stride) {
+/* end (rows, 32) = start (rows, 32) + rows gathered x one panel; strides in bytes. Of a `narrow`
+ * panel the second half is left out. */
+static void multiply(gathered a, int rows, int narrow, const char *tiles, int n_steps,
+                     const float *start, ptrdiff_t start_stride, float *end, ptrdiff_t end_stride) {
     const int two = rows > 16;
     const char *second = (const char *)start + 16 * start_stride;
     memory_barrier();
@@ -130,14 +131,15 @@ static void multiply(gathered a, int rows, const char *tiles, int n_steps, const
     for (int k = 0; k < n_steps; k++, tiles += 4 * TILE_VALUES) {
         _tile_loadd(4, a[0] + k * TILE_TAPS, sizeof a[0]);
         _tile_loadd(6, tiles, 64);
-        _tile_loadd(7, tiles + 2 * TILE_VALUES, 64);
         _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
         if (two) {
             _tile_loadd(5, a[16] + k * TILE_TAPS, sizeof a[0]);
             _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
         }
+        if (narrow) continue;
+        _tile_loadd(7, tiles + 2 * TILE_VALUES, 64);
+        _tile_dpbf16ps(1, 4, 7);
+        if (two) _tile_dpbf16ps(3, 5, 7);
     }
     _tile_stored(0, end, end_stride);
     _tile_stored(1, end + 16, end_stride);
@@ -173,13 +175,15 @@ static void block_panel(const mc_product *d, gathered a, int first, int n, int r
     const ptrdiff_t stride = d->out_stride * (ptrdiff_t)sizeof(float);
     const int goes_on = tap || d->add;
     if (n == rows && n_cols == PANEL_COLS && !relu) {
-        multiply(a, rows, tiles, n_steps, goes_on ? out : panel, goes_on ? stride : 0, out, stride);
+        multiply(a, rows, 0, tiles, n_steps, goes_on ? out : panel, goes_on ? stride : 0, out,
+                 stride);
         return;
     }
     float sums[BLOCK_ROWS * PANEL_COLS];
     const ptrdiff_t row = PANEL_COLS * sizeof(float);
     if (goes_on) copy_sums(out, d->out_stride, sums, PANEL_COLS, n, n_cols, 0);
-    multiply(a, rows, tiles, n_steps, goes_on ? sums : panel, goes_on ? row : 0, sums, row);
+    multiply(a, rows, n_cols <= VW, tiles, n_steps, goes_on ? sums : panel, goes_on ? row : 0, sums,
+             row);
     copy_sums(sums, PANEL_COLS, out, d->out_stride, n, n_cols, relu);
 }
 
