@@ -33,7 +33,7 @@ static int is_direct(const mc_net *net, const mc_op *op) {
 }
 
 /* One whose runs of taps are too short for pairs: float32's loops, over rounded floats. */
-static int is_grey(const mc_op *op) {
+static int takes_floats(const mc_op *op) {
     return op->fused_pool && op->in.channels == 1;
 }
 
@@ -132,7 +132,7 @@ void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *
         net->kernels->pack_bf16(op->winograd_panels + (size_t)from * floats, channels, channels,
                                 weights->panels + (size_t)to * mc_bf16_panel_floats(net, channels));
     }
-    if (is_grey(op)) {
+    if (takes_floats(op)) {
         const size_t cols = (size_t)net->kernels->cols, floats = mc_panel_floats(net, op);
         const float *from = op->panels + (size_t)panel * floats;
         float *to = weights->panels + (size_t)panel * floats;
@@ -213,42 +213,25 @@ static const float *with_border(const float *image, mc_shape shape, int pad_heig
     return s->padded;
 }
 
-/* One panel's columns of the live windows first .. last - 1, whose outputs are in the tile. */
-static void pool_live(const mc_kernels *k, const mc_op *op, const mc_live *live, int first,
-                      int last, const float *tile, int cols, int relu, float *y, uint8_t *mask) {
-    for (int i = first, end; i < last; i = end) {
-        end = mc_live_run(live, i, last);
-        const size_t at = (size_t)live->window[i] * (size_t)op->n_out;
-        k->pool_windows(tile + (size_t)(4 * (i - first) * k->cols), end - i, cols, relu, y + at,
-                        mask ? mask + at : NULL, op->n_out);
-    }
-}
-
-/* Windows of paper are passed over, as in float32. */
 static void pooled_image(const mc_run *run, const mc_op *op, mc_product product,
-                         const bf16_scratch *s, const mc_live *live, int relu, float *y,
-                         uint8_t *mask) {
+                         const bf16_scratch *s, int relu, float *y, uint8_t *mask) {
     const mc_kernels *k = run->net->kernels;
-    const size_t panel_floats = mc_bf16_panel_floats(run->net, op->n_taps);
+    const int windows = op->n_positions / 4;
     product.relu = 0;
     product.out = s->tile;
     product.out_stride = k->cols;
     product.out_panel = 4 * MC_POOL_WINDOWS * (ptrdiff_t)k->cols;
     product.n_cols = (op->n_out + k->lane - 1) / k->lane * k->lane;
-    for (int p = 0; p < op->n_panels; p++) {
-        const mc_columns c = mc_panel_columns(run->net, op, p);
-        mc_blank_windows(op, live, product.panels + (size_t)p * panel_floats, c.n, relu,
-                         y + c.first, mask ? mask + c.first : NULL);
-    }
-    for (int first = 0, last; first < live->n; first = last) {
-        last = mc_live_block(live, first, MC_POOL_WINDOWS);
-        product.position = live->position + 4 * first;
-        product.n_positions = 4 * (last - first);
+    for (int first = 0, n; first < windows; first += n) {
+        n = windows - first < MC_POOL_WINDOWS ? windows - first : MC_POOL_WINDOWS;
+        product.position = op->positions + 4 * first;
+        product.n_positions = 4 * n;
         k->dot_bf16(&product);
         for (int p = 0; p < op->n_panels; p++) {
             const mc_columns c = mc_panel_columns(run->net, op, p);
-            pool_live(k, op, live, first, last, s->tile + p * product.out_panel, c.n, relu,
-                      y + c.first, mask ? mask + c.first : NULL);
+            const size_t at = (size_t)first * (size_t)op->n_out + (size_t)c.first;
+            k->pool_windows(s->tile + p * product.out_panel, n, c.n, relu, y + at,
+                            mask ? mask + at : NULL, op->n_out);
         }
     }
 }
@@ -317,7 +300,7 @@ static void direct_images(const mc_run *run, const mc_op *op, mc_product product
     }
 }
 
-static void grey_images(const mc_run *run, int index, const mc_values *v, int relu) {
+static void float_images(const mc_run *run, int index, const mc_values *v, int relu) {
     const mc_op *op = &run->net->ops[index];
     const mc_scratch windows = mc_scratch_of(run, op);
     float *rounded = scratch_of(run, op).rounded;
@@ -331,12 +314,11 @@ static void grey_images(const mc_run *run, int index, const mc_values *v, int re
 void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
     const mc_kernels *k = run->net->kernels;
     const mc_op *op = &run->net->ops[index];
-    if (is_grey(op)) {
-        grey_images(run, index, v, relu);
+    if (takes_floats(op)) {
+        float_images(run, index, v, relu);
         return;
     }
     const bf16_scratch s = scratch_of(run, op);
-    const mc_scratch windows = mc_scratch_of(run, op);
     const int direct = is_direct(run->net, op), winograd = uses_winograd(run->net, op);
     mc_product product = {.x = s.rounded,
                           .position = op->positions,
@@ -363,8 +345,7 @@ void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
         }
         k->round_bf16(image, mc_size(op->padded), s.rounded);
         if (op->fused_pool) {
-            const mc_live live = mc_live_windows(k, op, image, &windows);
-            pooled_image(run, op, product, &s, &live, relu, y, mask);
+            pooled_image(run, op, product, &s, relu, y, mask);
         } else {
             product.out = y;
             k->dot_bf16(&product);

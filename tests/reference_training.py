@@ -33,11 +33,18 @@ class Rounding:
     """Operands of products in bf16: 8 significant bits, to nearest, ties to even.
 
     `margin` is how far the nearest operand is from a tie, relative to the largest of its array;
-    only those count that would move by more than the bound of the tests.
+    only those count that would move by more than the bound of the tests. Where there are `tiles`,
+    images of whole ones take no part in Winograd's products.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tiles: bool = False) -> None:
         self.margin = np.inf
+        self.tiles = tiles
+
+    def winograd(self, shape: tuple[int, ...]) -> bool:
+        """Whether a pooled convolution with weights of this shape has such products."""
+        whole = self.tiles and shape[2] % 32 == 0
+        return shape[:2] == (3, 3) and min(shape[2:]) >= 16 and not whole
 
     def __call__(self, values: Array, exact: bool = False) -> Array:
         """Rounded values; `exact` ones are the same in float32 and float64."""
@@ -150,7 +157,7 @@ def convolution(
         return dx, [dweight, dy.sum((0, 1, 2))]
 
     seen, used = (low(padded, exact=first), low(weight, exact=True)) if low else (padded, weight)
-    if low and pooled and (kh, kw) == (3, 3) and min(weight.shape[2:]) >= 16:
+    if low and pooled and low.winograd(weight.shape):
         return winograd(padded, weight, low, first) + bias, back
     total = bias
     for i, j in spots:

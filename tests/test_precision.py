@@ -52,6 +52,11 @@ CASES = {
         (5, 4, 19),
         2,
     ),
+    "whole tiles": Case(
+        (Conv2D(18, 3, padding="same"), MaxPool2D(2), Activation("relu"), Dense(3, "softmax")),
+        (4, 6, 32),
+        3,
+    ),
     "unpooled": Case(
         (Conv2D(3, 3, padding="same", activation="relu"), Conv2D(2, 3), Dense(3, "softmax")),
         (5, 4, 1),
@@ -76,7 +81,7 @@ def coarse(values):
 
 
 @functools.cache
-def problem(name):
+def problem(name, tiles):
     case = CASES[name]
     layers = named_layers(case.layers)
     for seed in range(300):
@@ -91,7 +96,7 @@ def problem(name):
         flat = np.concatenate(parameters)
         x = coarse(rng.normal(size=(case.n, int(np.prod(case.shape)))))
         classes = rng.integers(0, shape[-1], case.n).astype(np.int32)
-        low = reference.Rounding()
+        low = reference.Rounding(tiles)
         loss, gradient, done = reference.gradient(
             layers, case.shape, flat, x, np.eye(shape[-1])[classes], LOSS, low=low
         )
@@ -102,7 +107,7 @@ def problem(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_gradients(name, table):
-    layers, parameters, x, classes, wanted_loss, wanted = problem(name)
+    layers, parameters, x, classes, wanted_loss, wanted = problem(name, table == "amx")
     got = {}
     for precision in ("float32", "bf16"):
         net = _core.Network(CASES[name].shape, [layer.config() for layer in layers])

@@ -234,6 +234,92 @@ static void test_products(void) {
         }
 }
 
+/* ---- poolings ---- */
+
+/* Two images, of so many windows, channels and filters. */
+static void one_pooling(int n_y, int n_x, int channels, int kernel, int n_out, int relu) {
+    enum { IMAGES = 2 };
+    const int width = 2 * n_x + kernel, height = 2 * n_y + kernel - 1;
+    const int cols = table->cols, n_panels = (n_out + cols - 1) / cols;
+    const int n_taps = kernel * kernel * channels, n_windows = IMAGES * n_y * n_x;
+    const size_t image = (size_t)(width * height * channels), size = (size_t)(n_windows * n_out);
+    float *x = take_random(IMAGES * image, 1);
+    float *weight = take_random((size_t)((n_taps + 1) * n_out), 2);
+    float *y = take(size * sizeof *y), *again = take(size * sizeof *again);
+    uint8_t *winner = take(size);
+    float *panel = take(room(n_taps));
+    char *packed = take(room(n_taps) * (size_t)n_panels);
+    int32_t *position = take((size_t)n_windows * 16), *tap = take((size_t)n_taps * 4);
+    for (int t = 0; t < n_taps; t++) {
+        const int spot = t / channels;
+        tap[t] = (spot / kernel * width + spot % kernel) * channels + t % channels;
+    }
+    for (int i = 0; i < 4 * n_windows; i++) {
+        const int w = i / 4 % (n_y * n_x), row = w / n_x * 2 + i % 4 / 2;
+        position[i] =
+            ((i / 4 / (n_y * n_x) * height + row) * width + w % n_x * 2 + i % 2) * channels;
+    }
+    for (int q = 0; q < n_panels; q++) {
+        for (int t = 0; t <= n_taps; t++)
+            for (int c = 0; c < cols; c++) {
+                const int at = q * cols + c;
+                panel[t * cols + c] = at < n_out ? weight[t * n_out + at] : 0.0f;
+            }
+        table->pack_bf16(panel, n_taps, kernel * channels,
+                         (float *)(packed + room(n_taps) * (size_t)q));
+    }
+    void *input = take_rounded(x, IMAGES * image);
+    mc_product product = {.x = input,
+                          .position = position,
+                          .tap = tap,
+                          .n_positions = 4 * n_windows,
+                          .n_taps = n_taps,
+                          .run = kernel * channels,
+                          .panels = (float *)packed,
+                          .n_panels = n_panels,
+                          .n_cols = n_out,
+                          .relu = relu,
+                          .out = y,
+                          .out_stride = n_out};
+    table->begin_bf16();
+    table->windows_bf16(&product, n_x, winner);
+    product.out = again;
+    table->windows_bf16(&product, n_x, NULL);
+    table->end_bf16();
+    int good = !memcmp(y, again, size * sizeof *y);
+    for (size_t i = 0; i < IMAGES * image; i++) x[i] = (float)rounded(x[i]);
+    for (int i = n_out; i < (n_taps + 1) * n_out; i++) weight[i] = (float)rounded(weight[i]);
+    for (int w = 0; w < n_windows; w++)
+        for (int c = 0; c < n_out; c++) {
+            double sum[4], most = -1e30;
+            for (int q = 0; q < 4; q++) {
+                sum[q] = weight[c];
+                for (int t = 0; t < n_taps; t++)
+                    sum[q] += (double)x[position[4 * w + q] + tap[t]] * weight[(t + 1) * n_out + c];
+                most = fmax(most, sum[q]);
+            }
+            const double bound = 2e-7 * (n_taps + 2) * fmax(1, fabs(most));
+            const int index = winner[w * n_out + c], at = w * n_out + c;
+            good &= index < 4 && sum[index] >= most - bound;
+            good &= fabs(y[at] - (relu && most < 0 ? 0 : most)) <= bound;
+        }
+    char text[120];
+    snprintf(text, sizeof text,
+             "windows_bf16 of %d x %d windows, %d channels, kernel %d, %d filters", n_y, n_x,
+             channels, kernel, n_out);
+    named(text, good);
+    void *blocks[] = {x, weight, y, again, winner, panel, packed, position, tap, input};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+}
+
+static void test_poolings(void) {
+    static const int filters[] = {1, 15, 16, 17, 31, 32, 33, 48, 64};
+    for (int n_x = 1; n_x <= 18; n_x++)
+        one_pooling(1 + n_x % 3, n_x, 32, 1 + n_x % 5, filters[n_x % 9], n_x % 2);
+    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
+        one_pooling(2, 5, 32 + 32 * ((int)i % 3), 3, filters[i], (int)i % 2);
+}
+
 /* ---- Winograd's inputs ---- */
 
 static void one_winograd(int windows, int channels) {
@@ -305,6 +391,10 @@ static const mc_layer WINOGRAD[] = {{.type = MC_CONV2D, .units = 19, RELU3},
                                     {.type = MC_CONV2D, .units = 35, .same_padding = 1, RELU3},
                                     {.type = MC_MAX_POOL2D, .pool_size = 2, .stride = 2},
                                     {.type = MC_DENSE, .units = 5, .activation = MC_SOFTMAX}};
+static const mc_layer TILES[] = {{.type = MC_CONV2D, .units = 32, RELU3},
+                                 {.type = MC_CONV2D, .units = 35, .same_padding = 1, RELU3},
+                                 {.type = MC_MAX_POOL2D, .pool_size = 2, .stride = 2},
+                                 {.type = MC_DENSE, .units = 5, .activation = MC_SOFTMAX}};
 static const mc_layer UNPOOLED[] = {{.type = MC_CONV2D, .units = 7, RELU3},
                                     {.type = MC_CONV2D, .units = 33, .same_padding = 1, RELU3},
                                     {.type = MC_BATCH_NORM, .epsilon = 1e-3f},
@@ -347,7 +437,7 @@ static size_t gradient(const mc_kernels *kernels, const mc_layer *layers, int n_
     return count;
 }
 
-static void one_network(const char *name, const mc_layer *layers, int n_layers) {
+static void one_network(const char *name, const mc_layer *layers, int n_layers, double bound) {
     static float a[MOST_PARAMETERS], b[MOST_PARAMETERS], plain[MOST_PARAMETERS];
     const size_t n = gradient(table, layers, n_layers, MC_BF16, 1, a);
     gradient(&mc_kernels_ref, layers, n_layers, MC_BF16, 1, b);
@@ -355,7 +445,7 @@ static void one_network(const char *name, const mc_layer *layers, int n_layers) 
     double most = 0.0;
     for (size_t i = 0; i < n; i++) most = fmax(most, fabs(b[i]));
     /* A sum in another order may round the other way: one value in some thousands, by 2^-8. */
-    named(name, largest_error(a, b, n) < 2e-3 * most);
+    named(name, largest_error(a, b, n) < bound * most);
     named("bf16 is not float32", largest_error(a, plain, n) > 1e-4 * most);
     for (int threads = 2; threads <= 5; threads++) {
         gradient(table, layers, n_layers, MC_BF16, threads, b);
@@ -364,10 +454,13 @@ static void one_network(const char *name, const mc_layer *layers, int n_layers) 
 }
 
 static void test_networks(void) {
-    one_network("a pooled network", LIST(POOLED));
-    one_network("a network with Winograd's products", LIST(WINOGRAD));
-    one_network("a network without pooling", LIST(UNPOOLED));
-    one_network("wide dense layers", LIST(WIDE));
+    one_network("a pooled network", LIST(POOLED), 2e-3);
+    one_network("a network with Winograd's products", LIST(WINOGRAD), 2e-3);
+    /* Where tiles multiply, other operands are rounded than the plain table's: some windows have
+     * another winner. */
+    one_network("a network of whole tiles", LIST(TILES), table->windows_bf16 ? 0.1 : 2e-3);
+    one_network("a network without pooling", LIST(UNPOOLED), 2e-3);
+    one_network("wide dense layers", LIST(WIDE), 2e-3);
 }
 
 #if defined(__x86_64__)
@@ -384,6 +477,7 @@ static void test_table(void) {
     test_rounding();
     test_pairs();
     test_products();
+    if (table->windows_bf16) test_poolings();
     test_winograd();
     if (table->patch_sum_bf16) test_patches();
     test_networks();

@@ -180,6 +180,10 @@ static inline void mc_tile_load(int i, const void *from, ptrdiff_t stride) {
         memcpy(tile->bytes[row], (const char *)from + row * stride, (size_t)mc_tiles.row_bytes[i]);
 }
 
+static inline void mc_tile_clear(int i) {
+    memset(mc_tile_of(i), 0, sizeof(mc_tile));
+}
+
 static inline void mc_tile_store(int i, void *to, ptrdiff_t stride) {
     const mc_tile *tile = mc_tile_of(i);
     for (int row = 0; row < mc_tiles.rows[i]; row++)
@@ -207,6 +211,7 @@ static inline void mc_tile_multiply(int to, int left, int right) {
 
 #define _tile_loadconfig(memory) mc_tiles_load_config(memory)
 #define _tile_release() mc_tiles_release()
+#define _tile_zero(tile) mc_tile_clear(tile)
 #define _tile_loadd(tile, from, stride) mc_tile_load(tile, from, stride)
 #define _tile_stored(tile, to, stride) mc_tile_store(tile, to, stride)
 #define _tile_dpbf16ps(to, left, right) mc_tile_multiply(to, left, right)
