@@ -95,12 +95,12 @@ void mc_dense_rows(const mc_net *net, const float *x, size_t in_size, const int3
                    int relu, int n, float *y) {
     const mc_kernels *k = net->kernels;
     int32_t position[MC_DENSE_ROWS];
-    for (int done = 0; done < n; done += MC_DENSE_ROWS) {
-        const int rows = n - done < MC_DENSE_ROWS ? n - done : MC_DENSE_ROWS;
-        for (int i = 0; i < rows; i++) position[i] = (int32_t)((size_t)i * in_size);
-        for (int p = first_panel; p < last_panel; p++) {
-            const int c0 = p * k->cols, cols = n_cols - c0 < k->cols ? n_cols - c0 : k->cols;
-            const float *panel = panels + (size_t)p * (size_t)(n_taps + 1) * (size_t)k->cols;
+    for (int i = 0; i < MC_DENSE_ROWS; i++) position[i] = (int32_t)((size_t)i * in_size);
+    for (int p = first_panel; p < last_panel; p++) {
+        const int c0 = p * k->cols, cols = n_cols - c0 < k->cols ? n_cols - c0 : k->cols;
+        const float *panel = panels + (size_t)p * (size_t)(n_taps + 1) * (size_t)k->cols;
+        for (int done = 0; done < n; done += MC_DENSE_ROWS) {
+            const int rows = n - done < MC_DENSE_ROWS ? n - done : MC_DENSE_ROWS;
             k->dot_panel(x + (size_t)done * in_size, position, rows, taps, n_taps, panel, relu,
                          y + (size_t)done * (size_t)n_cols + c0, n_cols, cols);
         }

@@ -1,15 +1,17 @@
 /* amx.c - the table avx512 with products of bf16 in tiles: Sapphire Rapids (2023) and later.
  *
- * Eight tile registers of 16 rows x 64 bytes. tdpbf16ps adds the product of 16 x 32 and 32 x 16
- * values of bf16 to 16 x 16 sums of float32: 16,384 operations in 16 cycles, 16 times what two FMA
- * ports do; its latency is 52 cycles. A tile load takes 8 cycles, ldtilecfg some 200.
+ * Eight tile registers of 16 rows x 64 bytes. tdpbf16ps adds the product of n x 32 and 32 x 16
+ * values of bf16 to n x 16 sums of float32 in n cycles, but no fewer than 10 with four sums in
+ * turn, as its latency is 52; of 16 rows, 16 times what two FMA ports do. A tile load takes 8 cycles
+ * for 16 rows, each on one cache line (52 where they lie across two), a store 16, ldtilecfg 190.
  *
- * A block is 32 positions x one panel of 32 columns: four tiles of sums (so that four products are
- * under way, which hides the latency), two of inputs, two of weights; per 32 taps four loads (32
- * cycles) under four products (64 cycles): bound by arithmetic. The inputs of 32 positions are
- * gathered into rows of a scratch block in the first-level cache, once for all panels, run of taps
- * by run of taps: a load and a store per 32 values, under a tenth of a cycle per product of tiles
- * for each further panel. Taps beyond the last are zeros.
+ * dot_bf16: a block is 32 positions x one panel of 32 columns: four tiles of sums (so that four
+ * products are under way), two of inputs, two of weights; per 32 taps four loads under four
+ * products: bound by arithmetic. The inputs of 32 positions are gathered into rows of a scratch
+ * block in the first-level cache, once for all panels, run of taps by run of taps. Taps beyond the
+ * last are zeros. windows_bf16 reads them where they lie.
+ *
+ * vdpbf16ps takes 2 cycles on these machines, so that sums over winners are float32's.
  *
  * A rounded value is a word of 16 bits. A packed panel: 32 biases as floats, then for each 32 taps
  * and each 16 columns a tile of 16 rows (pairs of taps) x 16 columns x the two taps.
@@ -179,7 +181,7 @@ static void block_panel(const mc_product *d, gathered a, int first, int n, int r
                  stride);
         return;
     }
-    float sums[BLOCK_ROWS * PANEL_COLS];
+    _Alignas(64) float sums[BLOCK_ROWS * PANEL_COLS];
     const ptrdiff_t row = PANEL_COLS * sizeof(float);
     if (goes_on) copy_sums(out, d->out_stride, sums, PANEL_COLS, n, n_cols, 0);
     multiply(a, rows, n_cols <= VW, tiles, n_steps, goes_on ? sums : panel, goes_on ? row : 0, sums,
@@ -188,7 +190,7 @@ static void block_panel(const mc_product *d, gathered a, int first, int n, int r
 }
 
 static void dot_bf16(const mc_product *d) {
-    gathered a;
+    _Alignas(64) gathered a;
     piece pieces[MOST_TAPS];
     for (int tap = 0; tap < d->n_taps; tap += MOST_TAPS) {
         const int n_taps = d->n_taps - tap < MOST_TAPS ? d->n_taps - tap : MOST_TAPS;
@@ -258,7 +260,7 @@ static void windows_bf16(const mc_product *d, int row_windows, uint8_t *winner) 
     const int n = (row_windows + pieces - 1) / pieces, n_windows = d->n_positions / 4;
     const vf floor = d->relu ? vzero() : vset(-__builtin_inff());
     const uint16_t *x = d->x;
-    window_sums sums;
+    _Alignas(64) window_sums sums;
     configure((uint8_t)(2 * n));
     for (int q = 0; q < d->n_panels; q++) {
         const float *panel = d->panels + (ptrdiff_t)q * (d->n_taps + 1 + MC_BF16_PAD) * PANEL_COLS;
