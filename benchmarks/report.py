@@ -23,6 +23,7 @@ PEERS = ["PyTorch", "TensorFlow", "Keras on JAX", "JAX", "scikit-learn", "ONNX R
 # Results of peers.py on several machines, and what is said above each table.
 MACHINES = {
     "peers": "On a core with AVX-512 (Zen 5):",
+    "amx": "On one with AVX-512 and AMX (Intel):",
     "zen4": "On a core that takes 512 bits in two halves (Zen 4):",
     "avx2": "On one that has AVX2 only (Zen 3):",
 }

@@ -353,8 +353,9 @@ class Sequential:
             What the operands of the matrix products are rounded to in training, forward and back.
             Weights, sums and updates stay float32, as do weight gradients of dense layers and of
             a first convolution with a pooling, prediction and validation. It means the same with
-            all kernels, up to the order of sums, and is faster with ``avx512bf16`` and ``amx``
-            (`mnistc info` tells what is used).
+            all kernels, up to the order of sums (but ``amx`` rounds the operands of pooled 3x3
+            convolutions as they are, the others transformed), and is faster with ``avx512bf16`` and
+            ``amx`` (`mnistc info` tells what is used).
         check_range : bool
             Refuse floats outside 0 to 1, which with images mean a forgotten division by 255.
         verbose : int

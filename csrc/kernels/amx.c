@@ -2,8 +2,9 @@
  *
  * Eight tile registers of 16 rows x 64 bytes. tdpbf16ps adds the product of n x 32 and 32 x 16
  * values of bf16 to n x 16 sums of float32 in n cycles, but no fewer than 10 with four sums in
- * turn, as its latency is 52; of 16 rows, 16 times what two FMA ports do. A tile load takes 8 cycles
- * for 16 rows, each on one cache line (52 where they lie across two), a store 16, ldtilecfg 190.
+ * turn, as its latency is some 40; of 16 rows, 16 times what two FMA ports do. A tile load takes 8
+ * cycles for 16 rows, each on one cache line (52 where they lie across two), a store 16, ldtilecfg
+ * 190.
  *
  * dot_bf16: a block is 32 positions x one panel of 32 columns: four tiles of sums (so that four
  * products are under way), two of inputs, two of weights; per 32 taps four loads under four
