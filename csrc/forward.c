@@ -166,8 +166,9 @@ mc_live mc_live_windows(const mc_kernels *k, const mc_op *op, const float *image
     return some;
 }
 
-void mc_blank_windows(const mc_op *op, const mc_live *live, const float *bias, int cols, int relu,
-                      float *y, uint8_t *mask) {
+/* One panel's columns of the pooled output: of the windows that are not live. */
+static void blank_windows(const mc_op *op, const mc_live *live, const float *bias, int cols,
+                          int relu, float *y, uint8_t *mask) {
     const size_t n_out = (size_t)op->n_out;
     if (4 * live->n == op->n_positions) return;
     float blank[MC_MAX_COLS];
@@ -207,7 +208,7 @@ void mc_conv_image(const mc_run *run, const mc_op *op, const mc_scratch *s, cons
         uint8_t *winner = mask ? mask + c.first : NULL;
         k->dot_windows(image, live.position, live.window, live.n, op->taps, op->n_taps, panel, relu,
                        y + c.first, winner, op->n_out, c.n);
-        mc_blank_windows(op, &live, panel, c.n, relu, y + c.first, winner);
+        blank_windows(op, &live, panel, c.n, relu, y + c.first, winner);
     }
 }
 

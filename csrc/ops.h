@@ -152,10 +152,6 @@ typedef struct {
 
 mc_live mc_live_windows(const mc_kernels *k, const mc_op *op, const float *image,
                         const mc_scratch *s);
-/* One panel's columns of the pooled output: of the windows that are not live. */
-void mc_blank_windows(const mc_op *op, const mc_live *live, const float *bias, int cols, int relu,
-                      float *y, uint8_t *mask);
-
 /* The end of a block of at most `most` live windows. */
 static inline int mc_live_block(const mc_live *live, int first, int most) {
     return live->n - first < most ? live->n : first + most;

@@ -240,7 +240,8 @@ struct mc_kernels {
      * NULL where patch_sum of rounded floats is as fast. */
     void (*patch_sum_bf16)(const void *patches, mc_term *terms, int n, int rows,
                            ptrdiff_t row_stride, float *sum, ptrdiff_t sum_stride, int length);
-    /* Around calls of dot_bf16 and windows_bf16, on their thread: its tile registers, where it has any. */
+    /* Around calls of dot_bf16 and windows_bf16, on their thread: its tile registers, where it has
+     * any. */
     void (*begin_bf16)(void);
     void (*end_bf16)(void);
 };
