@@ -53,9 +53,10 @@ static void carve(const mc_net *net, const mc_op *op, mc_arena *arena, bf16_scra
         const size_t images = (size_t)op->winner_images, in = (size_t)op->in.channels;
         const int winograd = uses_winograd(net, op);
         const size_t windows = winograd ? 16 * MC_WINOGRAD_WINDOWS : 4 * MC_POOL_WINDOWS;
+        const int has_tile = !is_direct(net, op) && !takes_floats(op);
         padded = mc_size(op->padded);
         rounded = larger(images * padded, winograd ? windows * in : 0);
-        tile = windows * (size_t)op->n_panels * cols;
+        tile = has_tile ? windows * (size_t)op->n_panels * cols : 0;
         dy = images * op->out_size;
     } else if (op->layer.type == MC_CONV2D && mc_rounds(op)) {
         padded = rounded = larger(mc_size(op->padded), mc_size(op->back_padded));
@@ -124,21 +125,31 @@ size_t mc_bf16_back_floats(const mc_net *net, const mc_op *op) {
     return (size_t)mc_back_parts(net, op) * mc_bf16_panel_floats(net, op->n_back_taps);
 }
 
-void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *weights) {
-    const int channels = op->in.channels, winograd = uses_winograd(net, op);
-    for (int i = 0; winograd && i < 16; i++) {
+/* The biases as they are, and the weights as rounded floats. */
+static void pack_floats(const mc_net *net, const mc_op *op, int panel, float *rounded) {
+    const size_t cols = (size_t)net->kernels->cols, floats = mc_panel_floats(net, op);
+    const float *from = op->panels + (size_t)panel * floats;
+    float *to = rounded + (size_t)panel * floats;
+    memcpy(to, from, cols * sizeof(float));
+    net->kernels->round_floats(from + cols, floats - cols, to + cols);
+}
+
+static void pack_winograd(const mc_net *net, const mc_op *op, int panel, float *rounded) {
+    const int channels = op->in.channels;
+    const size_t floats = ((size_t)channels + 1) * (size_t)net->kernels->cols;
+    for (int i = 0; i < 16; i++) {
         const int from = 16 * panel + i, to = i * op->n_panels + panel;
-        const size_t floats = ((size_t)channels + 1) * (size_t)net->kernels->cols;
         net->kernels->pack_bf16(op->winograd_panels + (size_t)from * floats, channels, channels,
-                                weights->panels + (size_t)to * mc_bf16_panel_floats(net, channels));
+                                rounded + (size_t)to * mc_bf16_panel_floats(net, channels));
     }
-    if (takes_floats(op)) {
-        const size_t cols = (size_t)net->kernels->cols, floats = mc_panel_floats(net, op);
-        const float *from = op->panels + (size_t)panel * floats;
-        float *to = weights->panels + (size_t)panel * floats;
-        memcpy(to, from, cols * sizeof(float)); /* the biases */
-        net->kernels->round_floats(from + cols, floats - cols, to + cols);
-    } else if (!winograd)
+}
+
+void mc_bf16_pack(const mc_net *net, const mc_op *op, int panel, const mc_bf16 *weights) {
+    if (takes_floats(op))
+        pack_floats(net, op, panel, weights->panels);
+    else if (uses_winograd(net, op))
+        pack_winograd(net, op, panel, weights->panels);
+    else
         pack(net, op->panels, op->n_taps, run_of(op, op->n_taps, op->in.channels), panel,
              weights->panels);
 }
@@ -214,9 +225,9 @@ static const float *with_border(const float *image, mc_shape shape, int pad_heig
 }
 
 static void pooled_image(const mc_run *run, const mc_op *op, mc_product product,
-                         const bf16_scratch *s, int relu, float *y, uint8_t *mask) {
+                         const bf16_scratch *s, float *y, uint8_t *mask) {
     const mc_kernels *k = run->net->kernels;
-    const int windows = op->n_positions / 4;
+    const int windows = op->n_positions / 4, relu = product.relu;
     product.relu = 0;
     product.out = s->tile;
     product.out_stride = k->cols;
@@ -311,6 +322,23 @@ static void float_images(const mc_run *run, int index, const mc_values *v, int r
     }
 }
 
+static void one_image(const mc_run *run, const mc_op *op, mc_product product, const bf16_scratch *s,
+                      const float *x, float *y, uint8_t *mask) {
+    const mc_kernels *k = run->net->kernels;
+    const float *image = with_border(x, op->in, op->pad_height, op->pad_width, s);
+    if (uses_winograd(run->net, op)) {
+        winograd_image(run, op, s, product.panels, image, product.relu, y, mask);
+        return;
+    }
+    k->round_bf16(image, mc_size(op->padded), s->rounded);
+    if (op->fused_pool) {
+        pooled_image(run, op, product, s, y, mask);
+        return;
+    }
+    product.out = y;
+    k->dot_bf16(&product);
+}
+
 void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
     const mc_kernels *k = run->net->kernels;
     const mc_op *op = &run->net->ops[index];
@@ -319,38 +347,25 @@ void mc_bf16_conv(const mc_run *run, int index, const mc_values *v, int relu) {
         return;
     }
     const bf16_scratch s = scratch_of(run, op);
-    const int direct = is_direct(run->net, op), winograd = uses_winograd(run->net, op);
-    mc_product product = {.x = s.rounded,
-                          .position = op->positions,
-                          .tap = op->taps,
-                          .n_positions = op->n_positions,
-                          .n_taps = op->n_taps,
-                          .run = run_of(op, op->n_taps, op->in.channels),
-                          .panels = run->bf16[index].panels,
-                          .n_panels = op->n_panels,
-                          .n_cols = op->n_out,
-                          .relu = relu,
-                          .out_stride = op->n_out,
-                          .out_panel = k->cols};
+    const mc_product product = {.x = s.rounded,
+                                .position = op->positions,
+                                .tap = op->taps,
+                                .n_positions = op->n_positions,
+                                .n_taps = op->n_taps,
+                                .run = run_of(op, op->n_taps, op->in.channels),
+                                .panels = run->bf16[index].panels,
+                                .n_panels = op->n_panels,
+                                .n_cols = op->n_out,
+                                .relu = relu,
+                                .out_stride = op->n_out,
+                                .out_panel = k->cols};
     k->begin_bf16();
-    if (direct) direct_images(run, op, product, &s, v);
-    for (size_t i = 0; !direct && i < (size_t)v->n; i++) {
-        const float *image =
-            with_border(v->x + i * op->in_size, op->in, op->pad_height, op->pad_width, &s);
-        float *y = v->y + i * op->out_size;
-        uint8_t *mask = v->mask ? v->mask + i * op->mask_size : NULL;
-        if (winograd) {
-            winograd_image(run, op, &s, product.panels, image, relu, y, mask);
-            continue;
-        }
-        k->round_bf16(image, mc_size(op->padded), s.rounded);
-        if (op->fused_pool) {
-            pooled_image(run, op, product, &s, relu, y, mask);
-        } else {
-            product.out = y;
-            k->dot_bf16(&product);
-        }
-    }
+    if (is_direct(run->net, op))
+        direct_images(run, op, product, &s, v);
+    else
+        for (size_t i = 0; i < (size_t)v->n; i++)
+            one_image(run, op, product, &s, v->x + i * op->in_size, v->y + i * op->out_size,
+                      v->mask ? v->mask + i * op->mask_size : NULL);
     k->end_bf16();
 }
 
