@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "float_mode.h"
 #include "kernels/kernels.h"
 
 static const struct {
@@ -124,11 +125,13 @@ mc_status mc_augment_images(const mc_kernels *kernels, const mc_augment *options
     const size_t bytes = (mc_augment_scratch_floats(h, w) * sizeof(float) + 63) / 64 * 64;
     float *scratch = aligned_alloc(64, bytes);
     if (!scratch) return MC_NO_MEMORY;
+    const uint64_t mode = mc_enter_float_mode();
     for (size_t i = 0; i < n; i++) {
         const char *image = (const char *)images + i * size * (is_uint8 ? 1 : sizeof(float));
         kernels->augment_image(options, image, is_uint8, h, w, shape.channels, seed, epoch, i,
                                out + i * size, scratch);
     }
+    mc_put_float_mode(mode);
     free(scratch);
     return MC_OK;
 }

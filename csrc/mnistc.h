@@ -73,10 +73,12 @@ typedef struct mc_kernels mc_kernels;
 
 /* ---- kernel tables (cpu.c) ---- */
 
-/* Tables that this CPU and OS can run, slowest first; returns how many (at most `most`). */
+/* Tables that this CPU and OS can run, the most demanding last; returns how many (at most `most`).
+ */
 int mc_kernels_available(const mc_kernels **out, int most);
 /* The named table, or NULL if it is unknown here or this machine cannot run it. */
 const mc_kernels *mc_kernels_find(const char *name);
+/* The fastest of them. */
 const mc_kernels *mc_kernels_best(void);
 const char *mc_kernels_name(const mc_kernels *kernels);
 /* CPU features by name; returns the name or NULL past the end, and sets *has. */

@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+#include "float_mode.h"
 #include "rng.h"
 
 enum {
@@ -337,10 +338,13 @@ const mc_kernels *mc_net_kernels(const mc_net *net) {
 }
 
 int mc_net_acquire(mc_net *net) {
-    return !atomic_flag_test_and_set(&net->busy);
+    if (atomic_flag_test_and_set(&net->busy)) return 0;
+    net->caller_mode = mc_enter_float_mode();
+    return 1;
 }
 
 void mc_net_release(mc_net *net) {
+    mc_put_float_mode(net->caller_mode);
     atomic_flag_clear(&net->busy);
 }
 

@@ -79,6 +79,7 @@ struct mc_net {
     float *parameters, *state;
     uint64_t version, packed_version; /* the panels are current if equal */
     atomic_flag busy;
+    uint64_t caller_mode;           /* of the thread that is in it, see float_mode.h */
     struct mc_predictor *predictor; /* made at the first prediction */
 };
 
@@ -144,7 +145,8 @@ void mc_pack_rows(const mc_net *net, const mc_op *op);
 /* Make all panels and rows current (predictions only; a trainer packs on its own threads). */
 void mc_net_pack(mc_net *net);
 
-int mc_net_acquire(mc_net *net); /* 0 if another thread is in it */
+/* Enters the float mode, too; 0 if another thread is in the network. */
+int mc_net_acquire(mc_net *net);
 void mc_net_release(mc_net *net);
 void mc_predictor_destroy(struct mc_predictor *predictor);
 

@@ -19,6 +19,8 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include "float_mode.h"
+
 /* A worker that waits lets others have its CPU all the time. A busy neighbour then takes it between
  * two tasks, which costs nothing since the caller does them, and not within one, for which the
  * caller would have to wait some milliseconds. */
@@ -121,6 +123,7 @@ static void run_tasks(uint32_t job, int thread) {
 static void *worker_main(void *argument) {
     const int thread = (int)(intptr_t)argument;
     uint32_t seen = 0;
+    mc_enter_float_mode();
     for (;;) {
         int spins = 0;
         while (!has_news(seen)) {

@@ -11,7 +11,7 @@ def kernels() -> str:
     """Name of the active kernel table: ref, baseline, avx2, avx512, avx512bf16, amx or neon."""
 
 def available_kernels() -> list[str]:
-    """Tables that this machine (CPU and OS) can run, slowest first."""
+    """Tables that this machine (CPU and OS) can run, the most demanding last."""
 
 def use_kernels(name: str) -> None:
     """Make `name` the active table for networks made from now on; ValueError if not available."""

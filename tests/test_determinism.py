@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -264,6 +265,15 @@ def python(program, **environment):
         text=True,
         timeout=60,
     )
+
+
+def test_bf16_without_tiles_is_chosen_only_where_it_is_fast():
+    tables = _core.available_kernels()
+    cpu = Path("/proc/cpuinfo")
+    slow = tables[-1] == "avx512bf16" and cpu.exists() and "GenuineIntel" in cpu.read_text()
+    wanted = tables[-2] if slow else tables[-1]
+    program = "from mnistc import _core; print(_core.kernels())"
+    assert python(program, MNISTC_KERNELS="").stdout.strip() == wanted
 
 
 def test_the_environment_chooses_the_kernels():

@@ -1,6 +1,7 @@
 /* Networks from C: what they refuse, and that they predict, train and give gradients with every
  * table, for any number of threads and whatever lay in memory. */
 #include "check.h"
+#include "float_mode.h"
 #include "mnistc.h"
 
 static const mc_shape DIGIT = {28, 28, 1};
@@ -369,6 +370,47 @@ static void test_refused_data(void) {
     mc_net_destroy(net);
 }
 
+/* ---- the float mode ---- */
+
+/* Where the caller rounds up and keeps subnormal numbers, or not: 1 + 1e-9 is 1 in here, and
+ * 1e-20 x 1e-20 is 0. The mode is the caller's again afterwards. */
+static void test_float_mode(void) {
+    static const uint64_t modes[] = {
+#if defined(__x86_64__)
+        0x1f80,
+        0x5f80,
+        0xdfc0
+#elif defined(__aarch64__)
+        0,
+        1u << 22,
+        5u << 22
+#endif
+    };
+    const mc_layer layer = {.type = MC_DENSE, .units = 2};
+    enum { MANY = 300 }; /* several tasks */
+    static float x[MANY], out[2 * MANY];
+    for (int i = 0; i < MANY; i++) x[i] = 1e-20f;
+    for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
+        const uint64_t mine = mc_get_float_mode();
+        mc_net *net = NULL;
+        int bad, same = 1;
+        check(mc_net_create(&net, (mc_shape){1, 1, 1}, &layer, 1, mc_kernels_best(), &bad) == MC_OK,
+              "create");
+        const float parameters[] = {1e-20f, 1e11f, 0.0f, 1.0f}; /* two weights, two biases */
+        size_t count;
+        memcpy(mc_net_parameters(net, &count), parameters, sizeof parameters);
+        mc_net_touch(net);
+        mc_put_float_mode(modes[m]);
+        const mc_status status = predict_images(net, x, 0, MANY, 3, out);
+        const uint64_t after = mc_get_float_mode();
+        mc_put_float_mode(mine);
+        for (int i = 0; i < MANY; i++) same &= out[2 * i] == 0.0f && out[2 * i + 1] == 1.0f;
+        check(status == MC_OK && same, "products in the core's own float mode");
+        check(after == modes[m], "the caller's float mode");
+        mc_net_destroy(net);
+    }
+}
+
 int main(void) {
     make_data();
     test_refused_layers();
@@ -377,5 +419,6 @@ int main(void) {
     test_refused_data();
     test_predictions();
     test_trainings();
+    test_float_mode();
     return failures != 0;
 }
