@@ -54,14 +54,15 @@ SOURCES = {
 
 # Flags of the kernel files; a file not named here takes the compiler's default for the target.
 KERNEL_FLAGS = {
-    "kernels/avx2.c": ["-mavx2", "-mfma"],
-    "kernels/avx512.c": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
+    "kernels/avx2.c": ["-mavx2", "-mfma", "-mbmi"],
+    "kernels/avx512.c": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mbmi"],
     "kernels/avx512bf16.c": [
         "-mavx512f",
         "-mavx512bw",
         "-mavx512dq",
         "-mavx512vl",
         "-mfma",
+        "-mbmi",
         "-mavx512bf16",
     ],
     "kernels/amx.c": [
@@ -70,6 +71,7 @@ KERNEL_FLAGS = {
         "-mavx512dq",
         "-mavx512vl",
         "-mfma",
+        "-mbmi",
         "-mavx512bf16",
         "-mamx-tile",
         "-mamx-bf16",

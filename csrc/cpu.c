@@ -3,7 +3,7 @@
  *   table       CPU (CPUID)                         operating system (XGETBV after OSXSAVE)
  *   ref         anything                            -
  *   baseline    anything (SSE2 is part of x86-64)   -
- *   avx2        AVX, AVX2, FMA                      saves XMM and YMM (XCR0 bits 1, 2)
+ *   avx2        AVX, AVX2, FMA, BMI1                saves XMM and YMM (XCR0 bits 1, 2)
  *   avx512      avx2 + AVX512 F, BW, DQ, VL         and opmask, ZMM (bits 5, 6, 7)
  *   avx512bf16  avx512 + AVX512 BF16                as avx512
  *   amx         avx512bf16 + AMX TILE, BF16         and tiles (bits 17, 18), which Linux gives to a
@@ -21,13 +21,14 @@ enum {
     AVX = 1,
     AVX2 = 2,
     FMA = 4,
-    AVX512 = 8,
-    AVX512_BF16 = 16,
-    AMX_BF16 = 32,
-    OS_YMM = 64,
-    OS_ZMM = 128,
-    OS_TILES = 256,
-    NEEDS_AVX2 = AVX | AVX2 | FMA | OS_YMM,
+    BMI = 8,
+    AVX512 = 16,
+    AVX512_BF16 = 32,
+    AMX_BF16 = 64,
+    OS_YMM = 128,
+    OS_ZMM = 256,
+    OS_TILES = 512,
+    NEEDS_AVX2 = AVX | AVX2 | FMA | BMI | OS_YMM,
     NEEDS_AVX512 = NEEDS_AVX2 | AVX512 | OS_ZMM,
     NEEDS_AVX512BF16 = NEEDS_AVX512 | AVX512_BF16,
     NEEDS_AMX = NEEDS_AVX512BF16 | AMX_BF16 | OS_TILES
@@ -36,14 +37,9 @@ enum {
 static const struct {
     const char *name;
     int bit;
-} features[] = {{"avx", AVX},
-                {"avx2", AVX2},
-                {"fma", FMA},
-                {"avx512", AVX512},
-                {"avx512_bf16", AVX512_BF16},
-                {"amx_bf16", AMX_BF16},
-                {"os_ymm", OS_YMM},
-                {"os_zmm", OS_ZMM},
+} features[] = {{"avx", AVX},           {"avx2", AVX2},     {"fma", FMA},
+                {"bmi", BMI},           {"avx512", AVX512}, {"avx512_bf16", AVX512_BF16},
+                {"amx_bf16", AMX_BF16}, {"os_ymm", OS_YMM}, {"os_zmm", OS_ZMM},
                 {"os_tiles", OS_TILES}};
 
 #if defined(__x86_64__)
@@ -78,6 +74,7 @@ static int detect(void) {
     if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
         const unsigned wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
         if (b & bit_AVX2) found |= AVX2;
+        if (b & bit_BMI) found |= BMI;
         if ((b & wanted) == wanted) found |= AVX512;
         if (d & BIT_AMX_BF16 && d & BIT_AMX_TILE) found |= AMX_BF16;
     }
@@ -90,17 +87,6 @@ static int detect(void) {
     return 0;
 }
 #endif
-
-/* Whether vdpbf16ps does more in a cycle than the FMAs that it stands for. It does on AMD's cores
- * (twice as much); on Intel's, whose bf16 is AMX's, it does less than half. */
-static int has_fast_bf16(void) {
-#if defined(__x86_64__)
-    unsigned a, b, c, d;
-    return __get_cpuid(0, &a, &b, &c, &d) && b != signature_INTEL_ebx;
-#else
-    return 0;
-#endif
-}
 
 static const struct {
     const mc_kernels *table;
@@ -137,11 +123,23 @@ const mc_kernels *mc_kernels_find(const char *name) {
     return NULL;
 }
 
+/* vdpbf16ps does twice the work of FMAs in a cycle on AMD's cores. On Intel's, whose bf16 is AMX's,
+ * it does less than half. */
+static int is_slow(const mc_kernels *table) {
+#if defined(__x86_64__)
+    unsigned a, b, c, d;
+    return table == &mc_kernels_avx512bf16 && __get_cpuid(0, &a, &b, &c, &d) &&
+           b == signature_INTEL_ebx;
+#else
+    (void)table;
+    return 0;
+#endif
+}
+
 const mc_kernels *mc_kernels_best(void) {
     const mc_kernels *list[N_TABLES];
-    const int n = mc_kernels_available(list, N_TABLES);
-    const int is_slow = list[n - 1] == &mc_kernels_avx512bf16 && !has_fast_bf16();
-    return list[is_slow ? n - 2 : n - 1];
+    const int last = mc_kernels_available(list, N_TABLES) - 1;
+    return list[is_slow(list[last]) ? last - 1 : last];
 }
 
 const char *mc_kernels_name(const mc_kernels *kernels) {

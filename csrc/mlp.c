@@ -225,18 +225,27 @@ static void change_images(void *context, int task, int thread) {
         mc_load_image(w->step, (size_t)w->order[i], w->m->images + i * inputs, thread);
 }
 
+/* The ink of the next minibatch, by image and by block of pixels. */
 static void list_ink(const mlp_work *w, const mlp_group *g, const mlp_ink *ink) {
+    const mc_kernels *k = w->net->kernels;
     const mc_train_data *data = w->data;
-    const size_t inputs = w->net->n_inputs, blocks = (size_t)w->m->n_blocks;
+    const size_t inputs = w->net->n_inputs, block = (size_t)w->m->block;
     const int is_uint8 = data->is_uint8 && !w->images;
-    const char *images = w->images ? (const char *)w->images : data->x;
-    int32_t count = 0;
+    const void *images = w->images ? w->images : data->x;
+    int32_t *start = ink->start, count = 0;
     for (size_t i = 0; i < (size_t)w->n_next; i++) {
-        const size_t at = (w->images ? i : (size_t)w->order[i]) * inputs;
-        const char *x = images + at * (is_uint8 ? 1 : sizeof(float));
-        count = mc_list_ink(w->net->kernels, x, is_uint8, inputs, (size_t)w->m->block, g->stride,
-                            count, ink->start + i * blocks, ink->terms);
+        const size_t image = (w->images ? i : (size_t)w->order[i]) * inputs;
+        for (size_t first = 0; first < inputs; first += block) {
+            const size_t left = inputs - first, n = left < block ? left : block, at = image + first;
+            const int32_t offset = (int32_t)first * g->stride;
+            mc_term *terms = ink->terms + count;
+            *start++ = count;
+            count += is_uint8
+                         ? k->list_pixels((const uint8_t *)images + at, n, g->stride, offset, terms)
+                         : k->list_inputs((const float *)images + at, n, g->stride, offset, terms);
+        }
     }
+    *start = count;
 }
 
 /* The images come in random order from far more memory than any cache holds: ask for those of the

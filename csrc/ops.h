@@ -121,26 +121,20 @@ static inline mc_scratch mc_scratch_of(const mc_run *run, const mc_op *op) {
 void mc_sparse_images(const mc_run *run, const mc_op *op, const float *x, int relu, int n,
                       float *y);
 
-/* The terms of an image's inputs that are not zero, block by block, from terms[count] on. start
- * takes where each block's terms begin, and their end, which is returned. */
-int32_t mc_list_ink(const mc_kernels *k, const void *x, int is_uint8, size_t inputs, size_t block,
-                    int32_t stride, int32_t count, int32_t *start, mc_term *terms);
-
-/* The inked pixels of a slice of images, by image and by block of pixels. */
+/* Where the ink of a slice of images is. */
 typedef struct {
-    int n_images;
-    int32_t n_terms;
-    int32_t *start; /* (images, blocks), and the end */
-    mc_term *terms; /* offset in op->rows, ink */
-    float *sums;    /* (images, row_stride) */
+    int n_images, n_pixels; /* so far, with ink */
+    uint64_t *bits;         /* (images, words): a bit for each pixel */
+    float *sums;            /* (images, row_stride) */
 } mc_ink;
 
 void mc_ink_lay_out(mc_ink *ink, const mc_op *op, int slice, mc_arena *arena);
-void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const void *x, int is_uint8);
-/* y (images, out_size), before the activation. Meanwhile `size` bytes for each image are asked for
- * that are needed later, from `ahead` on. */
-void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, const char *ahead,
-                    size_t size, float *y);
+/* One image more; returns its most_bits. */
+uint32_t mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const float *x, uint32_t mask);
+/* y (images, out_size), before the activation, of the images added, which lie at x. Meanwhile
+ * `size` bytes for each are asked for that are needed later, from `ahead` on. */
+void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, const float *x,
+                    const char *ahead, size_t size, float *y);
 
 /* Windows of a pooled convolution that see anything but zeros. Of the others every output is the
  * bias, and none has a part in the weights' gradient. */

@@ -9,8 +9,13 @@
 #include "ops.h"
 #include "threads.h"
 
-/* As integers, the bits of positive floats are in their order. */
-static const uint32_t ONE_BITS = 0x3f800000u, INFINITY_BITS = 0x7f800000u, SIGN_BIT = 0x80000000u;
+/* What a range asks of the bits of its floats, which as integers are in the floats' order. */
+typedef struct {
+    uint32_t mask, most;
+} mc_limit;
+
+static const mc_limit limits[] = {
+    [MC_ALL] = {0, 0}, [MC_FINITE] = {0x7fffffff, 0x7f7fffff}, [MC_PIXELS] = {~0u, 0x3f800000}};
 
 enum { PAPER_AHEAD = 8 }; /* lists are given up where so many blank images more would not help */
 
@@ -39,54 +44,54 @@ int mc_slice_images(size_t floats) {
     return n < 4 ? 4 : n > 32 ? 32 : (int)n;
 }
 
-/* The images from `first` on, where they lie; NULL if n of them have a value out of range. */
-static const void *check_images(const mc_prediction *p, size_t first, size_t n) {
-    const mc_images *m = p->images;
-    const mc_kernels *k = p->net->kernels;
-    const size_t inputs = p->net->n_inputs, size = n * inputs;
-    if (m->is_uint8) return (const uint8_t *)m->x + first * inputs;
-    const float *x = (const float *)m->x + first * inputs;
-    if (m->range == MC_PIXELS) return k->most_bits(x, size, ~0u) <= ONE_BITS ? x : NULL;
-    if (m->range == MC_FINITE) return k->most_bits(x, size, ~SIGN_BIT) < INFINITY_BITS ? x : NULL;
-    return x;
-}
-
-/* The same as floats: where they lie, or converted to `room`. */
+/* n images from `first` on, where they lie or, of bytes, as floats in `room`. */
 static const float *read_images(const mc_prediction *p, size_t first, size_t n, float *room) {
-    const void *x = check_images(p, first, n);
-    if (!p->images->is_uint8) return x;
-    p->net->kernels->from_uint8(x, room, n * p->net->n_inputs);
+    const mc_images *m = p->images;
+    const size_t inputs = p->net->n_inputs;
+    if (!m->is_uint8) return (const float *)m->x + first * inputs;
+    p->net->kernels->from_uint8((const uint8_t *)m->x + first * inputs, room, n * inputs);
     return room;
 }
 
+/* The same; NULL if a value is out of range. */
+static const float *check_images(const mc_prediction *p, size_t first, size_t n, float *room) {
+    const mc_limit limit = limits[p->images->range];
+    const float *x = read_images(p, first, n, room);
+    if (p->images->is_uint8 || p->images->range == MC_ALL) return x;
+    const size_t size = n * p->net->n_inputs;
+    return p->net->kernels->most_bits(x, size, limit.mask) <= limit.most ? x : NULL;
+}
+
 /* Sums of rows do not pay where more than a third of the pixels is ink. */
-static int is_dense(int32_t n_terms, size_t n, const mc_op *op) {
-    return (size_t)n_terms * 3 > n * op->in_size;
+static int is_dense(const mc_ink *ink, int n, const mc_op *op) {
+    return (size_t)ink->n_pixels * 3 > (size_t)n * op->in_size;
 }
 
 /* The first layer from the ink of n images, one by one while they are in the first-level cache.
- * 0 if they are mostly ink, or if a value is out of range. */
-static int forward_ink(const mc_prediction *p, size_t first, size_t n, mc_ink *ink, float *y) {
+ * 0 if they are mostly ink, or if a value is out of range. Bytes become floats in `room`. */
+static int forward_ink(const mc_prediction *p, size_t first, size_t n, mc_ink *ink, float *room,
+                       float *y) {
     const mc_net *net = p->net;
     const mc_op *op = &net->ops[p->predictor->ink_op];
     const mc_images *images = p->images;
+    const mc_limit limit = limits[images->range];
     const size_t inputs = net->n_inputs;
-    ink->n_images = ink->n_terms = 0;
+    ink->n_images = ink->n_pixels = 0;
     for (size_t i = 0; i < n; i++) {
         const size_t ahead = first + i + MC_IMAGES_AHEAD;
         if (ahead < images->n) mc_prefetch(images->x, images->is_uint8, ahead * inputs, inputs);
-        const void *x = check_images(p, first + i, 1);
-        if (!x) return 0;
-        mc_ink_add(ink, net, op, x, images->is_uint8);
-        if (is_dense(ink->n_terms, i + 1 + PAPER_AHEAD, op)) return 0;
+        const float *x = read_images(p, first + i, 1, room + i * inputs);
+        if (mc_ink_add(ink, net, op, x, limit.mask) > limit.most) return 0;
+        if (is_dense(ink, ink->n_images + PAPER_AHEAD, op)) return 0;
     }
-    if (is_dense(ink->n_terms, n, op)) return 0;
+    if (is_dense(ink, ink->n_images, op)) return 0;
     /* The slice that comes next to this thread: memory is idle while rows are summed. */
     const size_t next = first + (size_t)p->predictor->slice * (size_t)p->n_threads;
     const size_t size = inputs * (images->is_uint8 ? 1 : sizeof(float));
     const int comes = next < images->n && images->n - next >= n;
     const char *ahead = (const char *)images->x + (comes ? next * size : 0);
-    mc_ink_forward(ink, net, op, ahead, comes ? size : 0, y);
+    const float *x = images->is_uint8 ? room : (const float *)images->x + first * inputs;
+    mc_ink_forward(ink, net, op, x, ahead, comes ? size : 0, y);
     net->kernels->activate(op->layer.activation, y, n * op->out_size, op->out_size);
     return 1;
 }
@@ -106,13 +111,13 @@ static void predict_slice(void *context, int task, int thread) {
     const float *x = NULL;
     if (r->ink_op >= 0 && n >= MC_FEW_IMAGES) {
         float *y = r->ink_op == net->n_ops - 1 ? out : buffer[0];
-        if (forward_ink(p, first, n, &r->ink[thread], y)) {
+        if (forward_ink(p, first, n, &r->ink[thread], buffer[1], y)) {
             x = y;
             i = r->ink_op + 1;
             turn = 1;
         }
     }
-    if (!x) x = read_images(p, first, n, buffer[1]);
+    if (!x) x = check_images(p, first, n, buffer[1]);
     if (!x) {
         atomic_store(&p->outside, 1);
         return;

@@ -47,39 +47,38 @@ static size_t ink_blocks(const mc_op *op) {
     return (op->in_size + MC_INK_BLOCK - 1) / MC_INK_BLOCK;
 }
 
+static size_t ink_words(const mc_op *op) {
+    return ink_blocks(op) * (MC_INK_BLOCK / 64);
+}
+
 void mc_ink_lay_out(mc_ink *ink, const mc_op *op, int slice, mc_arena *arena) {
     const size_t n = (size_t)slice;
-    ink->start = mc_take(arena, n * ink_blocks(op) + 1, sizeof(int32_t));
-    ink->terms = mc_take(arena, n * op->in_size + MC_MORE_TERMS, sizeof(mc_term));
+    ink->bits = mc_take(arena, n * ink_words(op), sizeof(uint64_t));
     ink->sums = mc_take_floats(arena, n * (size_t)op->row_stride);
 }
 
-int32_t mc_list_ink(const mc_kernels *k, const void *x, int is_uint8, size_t inputs, size_t block,
-                    int32_t stride, int32_t count, int32_t *start, mc_term *terms) {
-    for (size_t i = 0; i < inputs; i += block) {
-        const size_t left = inputs - i, n = left < block ? left : block;
-        const int32_t offset = (int32_t)i * stride;
-        *start++ = count;
-        count += is_uint8 ? k->list_pixels((const uint8_t *)x + i, n, stride, offset, terms + count)
-                          : k->list_inputs((const float *)x + i, n, stride, offset, terms + count);
-    }
-    *start = count;
-    return count;
+uint32_t mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const float *x,
+                    uint32_t mask) {
+    const size_t words = ink_words(op);
+    uint64_t *bits = ink->bits + (size_t)ink->n_images++ * words;
+    bits[words - 1] = 0; /* where a block has one word */
+    return net->kernels->ink_bits(x, op->in_size, mask, bits, &ink->n_pixels);
 }
 
-void mc_ink_add(mc_ink *ink, const mc_net *net, const mc_op *op, const void *x, int is_uint8) {
-    int32_t *start = ink->start + (size_t)ink->n_images++ * ink_blocks(op);
-    ink->n_terms = mc_list_ink(net->kernels, x, is_uint8, op->in_size, MC_INK_BLOCK, op->row_stride,
-                               ink->n_terms, start, ink->terms);
-}
-
-void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, const char *ahead,
-                    size_t size, float *y) {
+void mc_ink_forward(const mc_ink *ink, const mc_net *net, const mc_op *op, const float *x,
+                    const char *ahead, size_t size, float *y) {
     const size_t blocks = ink_blocks(op), stride = (size_t)op->row_stride, out = op->out_size;
-    const size_t n = (size_t)ink->n_images, more = (size + blocks - 1) / blocks;
-    for (size_t i = 0; i < n; i++) memcpy(ink->sums + i * stride, op->rows, stride * sizeof(float));
-    for (size_t b = 0; b < blocks; b++, ahead += n * more)
-        net->kernels->row_sums(op->rows + stride, ink->terms, ink->start + b, (ptrdiff_t)blocks,
-                               (int)n, ink->sums, op->row_stride, ahead, more);
+    const size_t n = (size_t)ink->n_images, block = MC_INK_BLOCK;
+    mc_inked inked = {.pixels = op->in_size,
+                      .words = ink_words(op),
+                      .n = ink->n_images,
+                      .more = (size + blocks - 1) / blocks};
+    for (size_t b = 0; b < blocks; b++) {
+        inked.x = x + b * block;
+        inked.bits = ink->bits + b * (block / 64);
+        inked.ahead = ahead + b * n * inked.more;
+        net->kernels->row_sums(op->rows + (b * block + 1) * stride, &inked,
+                               b ? ink->sums : op->rows, b ? stride : 0, ink->sums, op->row_stride);
+    }
     for (size_t i = 0; i < n; i++) memcpy(y + i * out, ink->sums + i * stride, out * sizeof(float));
 }

@@ -111,23 +111,26 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 }
 #define HAVE_LIST_INPUTS
 
-static inline uint64_t ink_bits(const float *x) {
+static inline uint64_t live_lanes(const float *x) {
     const __m256 live = _mm256_cmp_ps(_mm256_loadu_ps(x), _mm256_setzero_ps(), _CMP_NEQ_UQ);
     return (uint64_t)_mm256_movemask_ps(live);
 }
 
-static void ink_rows(const float *image, int width, int height, uint64_t *rows) {
+static int ink_rows(const float *image, int width, int height, uint64_t *rows) {
+    int count = 0;
     for (int y = 0; y < height; y++, image += width) {
         uint64_t bits = 0;
         int x = 0;
-        for (; x + 8 <= width; x += 8) bits |= ink_bits(image + x) << x;
+        for (; x + 8 <= width; x += 8) bits |= live_lanes(image + x) << x;
         if (x && x < width) { /* the last eight, of which some are known */
             x = width;
-            bits |= ink_bits(image + x - 8) << (x - 8);
+            bits |= live_lanes(image + x - 8) << (x - 8);
         }
         for (; x < width; x++) bits |= (uint64_t)mc_is_live(image[x]) << x;
         rows[y] = bits;
+        count += __builtin_popcountll(bits);
     }
+    return count;
 }
 #define HAVE_INK_ROWS
 

@@ -15,6 +15,8 @@
 #define row_sum_strip half_row_sum_strip
 #define row_sum_tail half_row_sum_tail
 #define row_sum half_row_sum
+#define take_bit half_take_bit
+#define inked_strip half_inked_strip
 #define row_sums_strip half_row_sums_strip
 #define row_sums half_row_sums
 #define row_spread_strip half_row_spread_strip
@@ -60,6 +62,8 @@
 #undef row_sum_strip
 #undef row_sum_tail
 #undef row_sum
+#undef take_bit
+#undef inked_strip
 #undef row_sums_strip
 #undef row_sums
 #undef row_spread_strip

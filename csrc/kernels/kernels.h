@@ -60,6 +60,16 @@ typedef struct {
     ptrdiff_t out_stride, out_panel; /* from position to position, from panel to panel */
 } mc_product;
 
+/* A block of 128 pixels of n images, of which only ink is told. */
+typedef struct {
+    const float *x;       /* the block's first pixel */
+    const uint64_t *bits; /* of each image two words with a bit for each pixel, from ink_rows */
+    size_t pixels, words; /* from image to image */
+    int n;
+    const char *ahead; /* before each image `more` bytes are asked for that are needed later */
+    size_t more;
+} mc_inked;
+
 struct mc_kernels {
     const char *name;
     int cols; /* columns of a panel */
@@ -79,11 +89,10 @@ struct mc_kernels {
     /* sum[j] += sum_i terms[i].value * rows[terms[i].offset + j], j < length: the sparse
      * workhorse. */
     void (*row_sum)(const float *rows, const mc_term *terms, int n, float *sum, int length);
-    /* The same for n sums, `length` floats and whole vectors each: sum i takes the terms from
-     * start[i * step] up to start[i * step + 1]. Before each, `more` bytes are asked for that are
-     * needed later, from `ahead` on. */
-    void (*row_sums)(const float *rows, const mc_term *terms, const int32_t *start, ptrdiff_t step,
-                     int n, float *sums, int length, const char *ahead, size_t more);
+    /* The same for many images, with the rows of a block's inked pixels, all of `length` floats and
+     * whole vectors: sums[i * length + j] = from[i * step + j] + the sum of image i. */
+    void (*row_sums)(const float *rows, const mc_inked *ink, const float *from, size_t step,
+                     float *sums, int length);
     /* As row_sum for patches of several rows: sum[y * sum_stride + j] += sum_i terms[i].value *
      * patches[terms[i].offset + y * row_stride + j], y < rows, j < length. Rows shorter than a
      * vector are read to a whole one, at most MC_SLACK floats beyond their end. */
@@ -106,8 +115,11 @@ struct mc_kernels {
     /* The same of what from_uint8 makes of x. */
     int (*list_pixels)(const uint8_t *x, size_t n, int32_t stride, int32_t first, mc_term *terms);
     /* A bit for each pixel that is not zero, the first the lowest: rows[y] of an image (height,
-     * width), width <= 64. */
-    void (*ink_rows)(const float *image, int width, int height, uint64_t *rows);
+     * width), width <= 64. Returns how many there are. */
+    int (*ink_rows)(const float *image, int width, int height, uint64_t *rows);
+    /* The same for n pixels in whole words, from bits[0] on, and most_bits of them. Adds to *count
+     * how many are not zero. */
+    uint32_t (*ink_bits)(const float *x, size_t n, uint32_t mask, uint64_t *bits, int *count);
     /* The winners of 2x2 windows that have a gradient, filter by filter: for each filter c the
      * terms from terms[c * stride] on, in the order of the windows, with offsets position[4 * w +
      * winner[w * n_out + c]] and values dy[w * n_out + c], count[c] of them. stride >= n_windows.

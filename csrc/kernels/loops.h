@@ -58,12 +58,15 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 #endif
 
 #ifndef HAVE_INK_ROWS
-static void ink_rows(const float *image, int width, int height, uint64_t *rows) {
+static int ink_rows(const float *image, int width, int height, uint64_t *rows) {
+    int count = 0;
     for (int y = 0; y < height; y++, image += width) {
         uint64_t bits = 0;
         for (int x = 0; x < width; x++) bits |= (uint64_t)mc_is_live(image[x]) << x;
         rows[y] = bits;
+        count += __builtin_popcountll(bits);
     }
+    return count;
 }
 #endif
 
@@ -173,6 +176,15 @@ static uint32_t most_bits(const float *x, size_t n, uint32_t mask) {
     }
     return most;
 }
+
+#ifndef HAVE_INK_BITS
+static uint32_t ink_bits(const float *x, size_t n, uint32_t mask, uint64_t *bits, int *count) {
+    const size_t whole = n / 64, rest = n % 64;
+    *count += ink_rows(x, 64, (int)whole, bits);
+    if (rest) *count += ink_rows(x + n - rest, (int)rest, 1, bits + whole);
+    return most_bits(x, n, mask);
+}
+#endif
 
 static void from_uint8(const uint8_t *in, float *out, size_t n) {
     for (size_t i = 0; i < n; i++) out[i] = (float)in[i] * (1.0f / 255.0f);
@@ -435,6 +447,7 @@ static void end_bf16(void) {}
                               .list_inputs = list_inputs,                                          \
                               .list_pixels = list_pixels,                                          \
                               .ink_rows = ink_rows,                                                \
+                              .ink_bits = ink_bits,                                                \
                               .list_winners = list_winners,                                        \
                               .row_sum = row_sum,                                                  \
                               .row_sums = row_sums,                                                \

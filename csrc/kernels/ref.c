@@ -37,11 +37,18 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
         for (int j = 0; j < length; j++) sum[j] += terms[i].value * rows[terms[i].offset + j];
 }
 
-static void row_sums(const float *rows, const mc_term *terms, const int32_t *start, ptrdiff_t step,
-                     int n, float *sums, int length, const char *ahead, size_t more) {
-    (void)ahead, (void)more;
-    for (int i = 0; i < n; i++, start += step, sums += length)
-        row_sum(rows, terms + start[0], start[1] - start[0], sums, length);
+static void row_sums(const float *rows, const mc_inked *ink, const float *from, size_t step,
+                     float *sums, int length) {
+    const float *x = ink->x;
+    const uint64_t *bits = ink->bits;
+    for (int i = 0; i < ink->n; i++, x += ink->pixels, bits += ink->words, sums += length) {
+        memmove(sums, from + (size_t)i * step, (size_t)length * sizeof(float));
+        for (int p = 0; p < 128; p++) {
+            if (!(bits[p / 64] >> p % 64 & 1)) continue;
+            const mc_term term = {p * length, x[p]};
+            row_sum(rows, &term, 1, sums, length);
+        }
+    }
 }
 
 static void patch_sum(const float *patches, const mc_term *terms, int n, int rows,

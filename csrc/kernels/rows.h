@@ -105,22 +105,66 @@ static void row_sum(const float *rows, const mc_term *terms, int n, float *sum, 
             for (int j = 0; j < length; j++) sum[j] += terms[i].value * rows[terms[i].offset + j];
 }
 
-INLINE void row_sums_strip(const float *rows, const mc_term *terms, const int32_t *start,
-                           ptrdiff_t step, int n, float *sums, int length, const char *ahead,
-                           size_t more, const int vectors) {
-    for (int i = 0; i < n; i++, start += step, sums += length, ahead += more) {
+/* The lowest of a block's bits, which is left out then. The second word, whose bits count from 64,
+ * takes the place of the first when that is empty: by moves, as a compiler may make jumps of it. */
+static inline uint64_t take_bit(uint64_t *bits, uint64_t *first, uint64_t next) {
+#ifdef __BMI__
+    const uint64_t bit = *first + _tzcnt_u64(*bits);
+    uint64_t second;
+    __asm__("mov $64, %k2\n\tblsr %0, %0\n\tcmovz %3, %0\n\tcmovz %2, %1"
+            : "+r"(*bits), "+r"(*first), "=&r"(second)
+            : "r"(next)
+            : "cc");
+#else
+    const uint64_t bit = *first + (uint64_t)__builtin_ctzll(*bits);
+    *bits &= *bits - 1;
+    *first = *bits ? *first : 64;
+    *bits = *bits ? *bits : next;
+#endif
+    return bit;
+}
+
+/* Ink has no pattern: where it ends is guessed wrong, so there is nothing else to guess. The second
+ * word takes the place of the first when that is empty. */
+INLINE void inked_strip(const float *rows, const float *x, const uint64_t *words, const float *from,
+                        float *sum, int length, const int vectors) {
+    const uint64_t next = words[1], is_empty = -(uint64_t)(words[0] == 0);
+    uint64_t bits = words[0] | (next & is_empty), first = 64 & is_empty;
+    vf acc[SUM_VECTORS];
+    UNROLL
+    for (int j = 0; j < vectors; j++) acc[j] = vload(from + j * VW);
+    for (int left = __builtin_popcountll(words[0]) + __builtin_popcountll(next); left; left--) {
+        const uint64_t pixel = take_bit(&bits, &first, next);
+        const vf v = vset(x[pixel]);
+        const float *row = rows + pixel * (uint64_t)length;
+        UNROLL
+        for (int j = 0; j < vectors; j++) acc[j] = vfma(v, vload(row + j * VW), acc[j]);
+    }
+    UNROLL
+    for (int j = 0; j < vectors; j++) vstore(sum + j * VW, acc[j]);
+}
+
+INLINE void row_sums_strip(const float *rows, const mc_inked *ink, const float *from, size_t step,
+                           float *sums, int length, size_t more, const int vectors) {
+    const float *x = ink->x;
+    const uint64_t *bits = ink->bits;
+    const char *ahead = ink->ahead;
+    for (int i = 0; i < ink->n; i++, x += ink->pixels, bits += ink->words, from += step) {
         for (size_t at = 0; at < more; at += 64) __builtin_prefetch(ahead + at, 0, 2);
-        row_sum_strip(rows, terms + start[0], start[1] - start[0], sums, 0, vectors);
+        inked_strip(rows, x, bits, from, sums, length, vectors);
+        sums += length;
+        ahead += more;
     }
 }
 
-static void row_sums(const float *rows, const mc_term *terms, const int32_t *start, ptrdiff_t step,
-                     int n, float *sums, int length, const char *ahead, size_t more) {
+static void row_sums(const float *rows, const mc_inked *ink, const float *from, size_t step,
+                     float *sums, int length) {
+    size_t more = ink->more;
     for (int left = length / VW; left > 0; more = 0) {
         const int vectors = left < SUM_VECTORS ? left : SUM_VECTORS;
-        STRIPS(row_sums_strip, SUM_VECTORS, vectors, rows, terms, start, step, n, sums, length,
-               ahead, more)
+        STRIPS(row_sums_strip, SUM_VECTORS, vectors, rows, ink, from, step, sums, length, more)
         rows += vectors * VW;
+        from += vectors * VW;
         sums += vectors * VW;
         left -= vectors;
     }

@@ -167,12 +167,14 @@ static void test_ink_rows(void) {
                 if ((i * 7 + (size_t)width) % 2 < (size_t)paper) x[i] = i % 3 ? 0.0f : -0.0f;
             if (width > 4) x[4] = NAN;
             uint64_t rows[HEIGHT];
-            table->ink_rows(x, width, HEIGHT, rows);
-            int good = 1;
+            int count = table->ink_rows(x, width, HEIGHT, rows), good = 1;
             for (int y = 0; y < HEIGHT; y++)
-                for (int i = 0; i < 64; i++)
-                    good &= (int)(rows[y] >> i & 1) == (i < width && x[y * width + i] != 0.0f);
-            same("ink_rows", good);
+                for (int i = 0; i < 64; i++) {
+                    const int is_ink = i < width && x[y * width + i] != 0.0f;
+                    good &= (int)(rows[y] >> i & 1) == is_ink;
+                    count -= is_ink;
+                }
+            same("ink_rows", good && count == 0);
             free(x);
         }
 }
@@ -201,28 +203,33 @@ static void test_rows(void) {
         }
 }
 
-/* Lists that lie one after the other, every second of them taken. */
+/* Blocks of images with ink in both words, in one, in none, and everywhere. */
 static void test_many_rows(void) {
-    enum { SUMS = 5 };
-    static const int32_t start[2 * SUMS] = {0, 3, 4, 4, 6, 13, 13, 14, 20, 22};
-    mc_term *terms = take(22 * sizeof *terms);
-    float *values = take_random(22, 6);
+    enum { IMAGES = 5, PIXELS = 131, BLOCK = 128, WORDS = 3 };
+    static const uint64_t bits[IMAGES * WORDS] = {
+        5, 1ull << 63, 7, 0, 3, 7, 1ull << 63 | 1, 0, 7, 0, 0, 7, ~0ull, ~0ull, 7};
+    float *x = take_random(IMAGES * PIXELS, 6);
     for (int vectors = 1; vectors < 30; vectors++) {
         const int length = vectors * table->lane;
-        const size_t size = (size_t)(SUMS * length);
-        for (int k = 0; k < 22; k++) terms[k] = (mc_term){k * 3 % 5 * length, values[k]};
-        float *rows = take_random(size, 7), *a = take_random(size, 8), *b = take_copy(a, size);
-        for (int i = 0; i < SUMS; i++)
-            ref->row_sum(rows, terms + start[2 * i], start[2 * i + 1] - start[2 * i],
-                         a + i * length, length);
-        table->row_sums(rows, terms, start, 2, SUMS, b, length, (const char *)rows, 8);
-        agree("row_sums", a, b, size, 2e-6);
+        const size_t size = (size_t)(IMAGES * length);
+        float *rows = take_random((size_t)(BLOCK * length), 7), *a = take_random(size, 8);
+        float *b = take_copy(a, size);
+        const mc_inked ink = {.x = x,
+                              .bits = bits,
+                              .pixels = PIXELS,
+                              .words = WORDS,
+                              .n = IMAGES,
+                              .ahead = (const char *)rows,
+                              .more = 8};
+        const size_t step = vectors % 3 ? (size_t)length : 0;
+        ref->row_sums(rows, &ink, step ? a : rows, step, a, length);
+        table->row_sums(rows, &ink, step ? b : rows, step, b, length);
+        agree("row_sums", a, b, size, 2e-5);
         free(rows);
         free(a);
         free(b);
     }
-    free(terms);
-    free(values);
+    free(x);
 }
 
 /* Patches of `rows` rows in an image whose rows have `gap` floats more than a patch's. */
