@@ -17,7 +17,7 @@ typedef struct {
 static const mc_limit limits[] = {
     [MC_ALL] = {0, 0}, [MC_FINITE] = {0x7fffffff, 0x7f7fffff}, [MC_PIXELS] = {~0u, 0x3f800000}};
 
-enum { PAPER_AHEAD = 8 }; /* lists are given up where so many blank images more would not help */
+enum { PAPER_AHEAD = 8 }; /* ink is given up where so many blank images more would not help */
 
 typedef struct mc_predictor {
     int n_threads, slice;

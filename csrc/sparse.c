@@ -1,6 +1,6 @@
 /* sparse.c - dense layers as sums of the weight rows of those inputs that are not zero.
  *
- * Four fifths of a digit's pixels are paper. A prediction's first layer lists the ink of a slice of
+ * Four fifths of a digit's pixels are paper. A prediction's first layer marks the ink of a slice of
  * images and sums rows block of pixels by block of pixels, so that the rows of a block stay in the
  * first-level cache while all images pass. Rows are packed to whole vectors for that
  * (op->rows); sums start from the bias and run in the order of the inputs, as those of dot_panel

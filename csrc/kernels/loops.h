@@ -28,17 +28,20 @@ static inline float loop_exp(float x) {
     return p * power;
 }
 
+/* Eight zeros (not -0), as most of paper is. */
+static inline int is_blank(const float *x) {
+    uint64_t pairs[4];
+    memcpy(pairs, x, sizeof pairs);
+    return !(pairs[0] | pairs[1] | pairs[2] | pairs[3]);
+}
+
 #ifndef HAVE_LIST_INPUTS
 /* Without a branch to guess but for paper, which is skipped by eights. */
 static int list_inputs(const float *x, size_t n, int32_t stride, int32_t first, mc_term *terms) {
     int count = 0;
     for (size_t i0 = 0; i0 < n; i0 += 8) {
         const size_t end = i0 + 8 < n ? i0 + 8 : n;
-        if (end == i0 + 8) {
-            uint64_t pairs[4];
-            memcpy(pairs, x + i0, sizeof pairs);
-            if (!(pairs[0] | pairs[1] | pairs[2] | pairs[3])) continue;
-        }
+        if (end == i0 + 8 && is_blank(x + i0)) continue;
         for (size_t i = i0; i < end; i++) {
             terms[count] = (mc_term){first + (int32_t)i * stride, x[i]};
             count += mc_is_live(x[i]);
@@ -62,7 +65,14 @@ static int ink_rows(const float *image, int width, int height, uint64_t *rows) {
     int count = 0;
     for (int y = 0; y < height; y++, image += width) {
         uint64_t bits = 0;
-        for (int x = 0; x < width; x++) bits |= (uint64_t)mc_is_live(image[x]) << x;
+        int x = 0;
+        for (; x + 8 <= width; x += 8) {
+            uint64_t eight = 0;
+            if (is_blank(image + x)) continue;
+            for (int i = 0; i < 8; i++) eight |= (uint64_t)mc_is_live(image[x + i]) << i;
+            bits |= eight << x;
+        }
+        for (; x < width; x++) bits |= (uint64_t)mc_is_live(image[x]) << x;
         rows[y] = bits;
         count += __builtin_popcountll(bits);
     }
