@@ -75,7 +75,8 @@ static const float *whole_columns(const mc_kernels *k, const float *dy, int n_co
 /* Rows far apart lie on more pages than a core knows by heart. It costs narrow tables most: their
  * tiles take fewer taps, so that they read the rows more often. */
 void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const float *dy, int n,
-                    int first_tap, int last_tap, int panel, float *dweight, float *dy_panel) {
+                    int first_tap, int last_tap, int panel, int add, float *dweight,
+                    float *dy_panel) {
     enum { FAR = 500, WIDE = 32 };
     const mc_kernels *k = net->kernels;
     const mc_columns c = mc_panel_columns(net, op, panel);
@@ -88,7 +89,7 @@ void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const fl
         const float *columns = whole_columns(k, dy + (size_t)done * (size_t)n_out + c.first, c.n,
                                              rows, copy, &stride, dy_panel);
         k->outer_panel(x + (size_t)done * op->in_size, position, rows, op->taps + first_tap,
-                       last_tap - first_tap, columns, stride,
+                       last_tap - first_tap, columns, stride, add || done,
                        dweight + (size_t)first_tap * (size_t)n_out + c.first, n_out, c.n);
     }
 }
@@ -108,7 +109,7 @@ static void dense_by_filter(const mc_net *net, const mc_op *op, const mc_values 
             ptrdiff_t stride = inputs;
             const float *panel = whole_columns(k, x + first, columns, rows, 0, &stride, x_panel);
             k->outer_panel(v->dy + (size_t)done * (size_t)n_out, position, rows, op->taps, n_out,
-                           panel, stride, v->dweight + first, inputs, columns);
+                           panel, stride, 1, v->dweight + first, inputs, columns);
         }
     }
 }
@@ -120,7 +121,7 @@ static void dense_backward(const mc_run *run, int index, const mc_values *v) {
     net->kernels->column_sums(v->dy, v->n, op->n_out, v->dbias);
     if (op->by_filter) dense_by_filter(net, op, v, s.dy_panel);
     for (int p = 0; !op->by_filter && p < op->n_panels; p++)
-        mc_dense_outer(net, op, v->x, v->dy, v->n, 0, op->n_taps, p, v->dweight, s.dy_panel);
+        mc_dense_outer(net, op, v->x, v->dy, v->n, 0, op->n_taps, p, 1, v->dweight, s.dy_panel);
     if (v->dx && run->bf16)
         mc_bf16_dense_dx(run, index, v, 0, mc_back_parts(net, op));
     else if (v->dx)
@@ -139,7 +140,7 @@ static void conv_weight_dense(const mc_run *run, const mc_op *op, const mc_scrat
             const float *panel = whole_columns(k, dy + (size_t)done * (size_t)op->n_out + c.first,
                                                c.n, n, 0, &stride, s->dy_panel);
             k->outer_panel(image + c.input, op->positions + done, n, op->taps, op->n_taps, panel,
-                           stride, dweight + c.first, op->n_out, c.n);
+                           stride, 1, dweight + c.first, op->n_out, c.n);
         }
     }
 }
@@ -161,7 +162,7 @@ static void conv_weight_unpooled(const mc_run *run, const mc_op *op, const mc_sc
                                   s->dy_panel + (size_t)(4 * (i - first) * k->cols));
             }
             k->outer_panel(image, live.position + 4 * first, 4 * (last - first), op->taps,
-                           op->n_taps, s->dy_panel, k->cols, dweight + c.first, op->n_out, c.n);
+                           op->n_taps, s->dy_panel, k->cols, 1, dweight + c.first, op->n_out, c.n);
         }
     }
 }

@@ -59,9 +59,10 @@ void mc_op_backward(const mc_run *run, int op, const mc_values *v, int raw);
 void mc_dense_rows(const mc_net *net, const float *x, size_t in_size, const int32_t *taps,
                    int n_taps, const float *panels, int first_panel, int last_panel, int n_cols,
                    int relu, int n, float *y);
-/* dweight rows of taps first..last and columns of one panel, over n images. */
+/* dweight rows of taps first..last and columns of one panel, over n images; added if `add`. */
 void mc_dense_outer(const mc_net *net, const mc_op *op, const float *x, const float *dy, int n,
-                    int first_tap, int last_tap, int panel, float *dweight, float *dy_panel);
+                    int first_tap, int last_tap, int panel, int add, float *dweight,
+                    float *dy_panel);
 
 /* Packed weights of an op's input gradient; see backward.c. */
 size_t mc_back_floats(const mc_net *net, const mc_op *op);

@@ -149,7 +149,7 @@ static void descend(const mc_panels *p, const float *x, int n_in, const float *d
     for (int c = 0; c < n_out; c += k->cols, dy += p->batch * (size_t)k->cols) {
         float *weights = panels + k->cols;
         for (int i = 0; keep != 1.0f && i < n_in * k->cols; i++) weights[i] *= keep;
-        k->outer_panel(x, p->positions, n, p->taps, n_in, dy, k->cols, weights, k->cols,
+        k->outer_panel(x, p->positions, n, p->taps, n_in, dy, k->cols, 1, weights, k->cols,
                        columns_at(k, n_out, c));
         panels += (n_in + 1) * k->cols;
     }

@@ -278,9 +278,7 @@ static void wide_weight_gradient(void *context, int task, int thread) {
     const size_t n_out = (size_t)op->n_out, n = (size_t)columns.n;
     const mc_values v = values_of(t, i, 0, 0, c->m);
     float *dweight = t->gradient + op->weight, *dbias = t->gradient + op->bias + columns.first;
-    for (int tap = first; tap < last; tap++)
-        memset(dweight + (size_t)tap * n_out + columns.first, 0, n * sizeof(float));
-    mc_dense_outer(t->net, op, v.x, v.dy, c->m, first, last, panel, dweight,
+    mc_dense_outer(t->net, op, v.x, v.dy, c->m, first, last, panel, 0, dweight,
                    (float *)(t->scratch + (size_t)thread * t->scratch_bytes));
     if (first) return;
     memset(dbias, 0, n * sizeof(float));

@@ -81,11 +81,11 @@ struct mc_kernels {
     void (*dot_panel)(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
                       int n_taps, const float *panel, int relu, float *out, ptrdiff_t out_stride,
                       int n_cols);
-    /* dw[t * dw_stride + c] += sum_p x[position[p] + tap[t]] * dy[p * dy_stride + c], c < n_cols;
-     * of each row of dy, `cols` floats are read. */
+    /* dw[t * dw_stride + c] (+)= sum_p x[position[p] + tap[t]] * dy[p * dy_stride + c], c < n_cols,
+     * added if `add`; of each row of dy, `cols` floats are read. */
     void (*outer_panel)(const float *x, const int32_t *position, int n_positions,
                         const int32_t *tap, int n_taps, const float *dy, ptrdiff_t dy_stride,
-                        float *dw, ptrdiff_t dw_stride, int n_cols);
+                        int add, float *dw, ptrdiff_t dw_stride, int n_cols);
     /* sum[j] += sum_i terms[i].value * rows[terms[i].offset + j], j < length: the sparse
      * workhorse. */
     void (*row_sum)(const float *rows, const mc_term *terms, int n, float *sum, int length);

@@ -22,13 +22,13 @@ static void dot_panel(const float *x, const int32_t *position, int n_positions, 
 
 static void outer_panel(const float *x, const int32_t *position, int n_positions,
                         const int32_t *tap, int n_taps, const float *dy, ptrdiff_t dy_stride,
-                        float *dw, ptrdiff_t dw_stride, int n_cols) {
+                        int add, float *dw, ptrdiff_t dw_stride, int n_cols) {
     for (int t = 0; t < n_taps; t++)
         for (int c = 0; c < n_cols; c++) {
             float sum = 0.0f;
             for (int p = 0; p < n_positions; p++)
                 sum += x[position[p] + tap[t]] * dy[p * dy_stride + c];
-            dw[t * dw_stride + c] += sum;
+            dw[t * dw_stride + c] = (add ? dw[t * dw_stride + c] : 0.0f) + sum;
         }
 }
 

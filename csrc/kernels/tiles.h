@@ -144,8 +144,8 @@ static void dot_panel(const float *x, const int32_t *position, int n_positions, 
 
 /* The same over taps, summed over positions. */
 INLINE void outer_tile(const float *x, const int32_t *position, int n_positions, const int32_t *tap,
-                       const float *dy, ptrdiff_t dy_stride, float *dw, ptrdiff_t dw_stride,
-                       int n_cols, const int vectors, const int rows) {
+                       const float *dy, ptrdiff_t dy_stride, int add, float *dw,
+                       ptrdiff_t dw_stride, int n_cols, const int vectors, const int rows) {
     const float *row[TALL_ROWS];
     vf sum[TALL_ROWS][2];
     UNROLL
@@ -167,21 +167,26 @@ INLINE void outer_tile(const float *x, const int32_t *position, int n_positions,
         }
     }
     UNROLL
-    for (int i = 0; i < rows; i++) tile_add(dw + i * dw_stride, sum[i], n_cols, vectors);
+    for (int i = 0; i < rows; i++, dw += dw_stride) {
+        if (add)
+            tile_add(dw, sum[i], n_cols, vectors);
+        else
+            tile_store(dw, sum[i], n_cols, vectors);
+    }
 }
 
 static void outer_panel(const float *x, const int32_t *position, int n_positions,
                         const int32_t *tap, int n_taps, const float *dy, ptrdiff_t dy_stride,
-                        float *dw, ptrdiff_t dw_stride, int n_cols) {
+                        int add, float *dw, ptrdiff_t dw_stride, int n_cols) {
 #ifdef HAVE_HALF
     if (n_cols <= VW / 2) {
-        half_outer_panel(x, position, n_positions, tap, n_taps, dy, dy_stride, dw, dw_stride,
+        half_outer_panel(x, position, n_positions, tap, n_taps, dy, dy_stride, add, dw, dw_stride,
                          n_cols);
         return;
     }
 #endif
     TILES(outer_tile, n_taps, (tap += rows, dw += rows * dw_stride), x, position, n_positions, tap,
-          dy, dy_stride, dw, dw_stride, n_cols)
+          dy, dy_stride, add, dw, dw_stride, n_cols)
 }
 
 #include "pool.h"

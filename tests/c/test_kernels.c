@@ -44,6 +44,7 @@ static int32_t *offsets(int n, int most, int step) {
     return at;
 }
 
+/* `relu` of sums going forward; gradients are added then, too. */
 static void one_dot(int n_positions, int n_taps, int n_cols, int relu, int gap) {
     const size_t stride = (size_t)(n_cols + gap),
                  size = (size_t)(n_positions - 1) * stride + (size_t)n_cols;
@@ -61,9 +62,9 @@ static void one_dot(int n_positions, int n_taps, int n_cols, int relu, int gap) 
     float *sum_b = take_copy(sum_a, (size_t)(n_taps * (n_cols + gap)));
     float *dy = take_random((size_t)(n_positions * n_cols), 5);
     float *dy_a = pack(ref, dy, n_positions, n_cols), *dy_b = pack(table, dy, n_positions, n_cols);
-    ref->outer_panel(x, position, n_positions, tap, n_taps, dy_a, ref->cols, sum_a, n_cols + gap,
-                     n_cols);
-    table->outer_panel(x, position, n_positions, tap, n_taps, dy_b, table->cols, sum_b,
+    ref->outer_panel(x, position, n_positions, tap, n_taps, dy_a, ref->cols, relu, sum_a,
+                     n_cols + gap, n_cols);
+    table->outer_panel(x, position, n_positions, tap, n_taps, dy_b, table->cols, relu, sum_b,
                        n_cols + gap, n_cols);
     agree("outer_panel", sum_a, sum_b, (size_t)(n_taps * (n_cols + gap)), 2e-7 * (n_positions + 2));
     float *blocks[] = {x, rows, a, b, panel_a, panel_b, sum_a, sum_b, dy, dy_a, dy_b};
@@ -104,10 +105,11 @@ static void test_wide_panels(void) {
         for (int c = 0; c < n_cols; c++) {
             float column[16 * 8] = {0};
             for (int p = 0; p < n_positions; p++) column[p * ref->cols] = dy[p * cols + c];
-            ref->outer_panel(x, position, n_positions, tap, n_taps, column, ref->cols, sum_a + c,
+            ref->outer_panel(x, position, n_positions, tap, n_taps, column, ref->cols, 1, sum_a + c,
                              n_cols, 1);
         }
-        table->outer_panel(x, position, n_positions, tap, n_taps, dy, cols, sum_b, n_cols, n_cols);
+        table->outer_panel(x, position, n_positions, tap, n_taps, dy, cols, 1, sum_b, n_cols,
+                           n_cols);
         agree("outer_panel", sum_a, sum_b, taps_size, 3e-6);
         float *blocks[] = {a, b, sum_a, sum_b};
         for (size_t i = 0; i < 4; i++) free(blocks[i]);
