@@ -37,10 +37,12 @@ enum {
 static const struct {
     const char *name;
     int bit;
-} features[] = {{"avx", AVX},           {"avx2", AVX2},     {"fma", FMA},
-                {"bmi", BMI},           {"avx512", AVX512}, {"avx512_bf16", AVX512_BF16},
-                {"amx_bf16", AMX_BF16}, {"os_ymm", OS_YMM}, {"os_zmm", OS_ZMM},
-                {"os_tiles", OS_TILES}};
+} features[] = {
+    {"avx", AVX},           {"avx2", AVX2},     {"fma", FMA},
+    {"bmi", BMI},           {"avx512", AVX512}, {"avx512_bf16", AVX512_BF16},
+    {"amx_bf16", AMX_BF16}, {"os_ymm", OS_YMM}, {"os_zmm", OS_ZMM},
+    {"os_tiles", OS_TILES},
+};
 
 #if defined(__x86_64__)
 #include <cpuid.h>

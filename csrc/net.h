@@ -21,7 +21,6 @@ enum {
     MC_WIDE_WEIGHTS = 1 << 15,  /* a dense layer from here on makes its gradient per minibatch */
     MC_FEW_IMAGES = 4,          /* from here on dense loops pay */
     MC_MOST_ROWS = 1 << 24,     /* floats of packed rows */
-    MC_INK_BLOCK = 128,         /* pixels whose rows of weights, where inked, a near cache holds */
     MC_WINNER_IMAGES = 4,       /* images whose winners are listed together, at most, and */
     MC_WINNER_FLOATS = 1 << 15, /* their floats */
 };

@@ -116,8 +116,7 @@ static inline uint64_t live_lanes(const float *x) {
     return (uint64_t)_mm256_movemask_ps(live);
 }
 
-static int ink_rows(const float *image, int width, int height, uint64_t *rows) {
-    int count = 0;
+static void ink_rows(const float *image, int width, int height, uint64_t *rows) {
     for (int y = 0; y < height; y++, image += width) {
         uint64_t bits = 0;
         int x = 0;
@@ -128,9 +127,7 @@ static int ink_rows(const float *image, int width, int height, uint64_t *rows) {
         }
         for (; x < width; x++) bits |= (uint64_t)mc_is_live(image[x]) << x;
         rows[y] = bits;
-        count += __builtin_popcountll(bits);
     }
-    return count;
 }
 #define HAVE_INK_ROWS
 

@@ -165,48 +165,36 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 }
 #define HAVE_LIST_INPUTS
 
-static inline uint64_t live_lanes(__m512 v) {
-    return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+/* A bit for each of up to 64 pixels that is not zero, and the largest of their bits that are kept.
+ */
+INLINE uint64_t ink_word(const float *x, int n, __m512i kept, __m512i *most) {
+    uint64_t word = 0;
+    for (int i = 0; i < n; i += 16) {
+        const __mmask16 lanes = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1u : 0xffffu);
+        const __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
+        word |= (uint64_t)_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ) << i;
+        *most = _mm512_max_epu32(*most, _mm512_and_si512(_mm512_castps_si512(v), kept));
+    }
+    return word;
 }
 
-static int ink_rows(const float *image, int width, int height, uint64_t *rows) {
-    const __mmask16 rest = (__mmask16)((1u << width % 16) - 1u);
-    int count = 0;
-    for (int y = 0; y < height; y++, image += width) {
-        uint64_t bits = 0;
-        int x = 0;
-        for (; x + 16 <= width; x += 16) bits |= live_lanes(vload(image + x)) << x;
-        if (rest) bits |= live_lanes(_mm512_maskz_loadu_ps(rest, image + x)) << x;
-        rows[y] = bits;
-        count += __builtin_popcountll(bits);
-    }
-    return count;
+static void ink_rows(const float *image, int width, int height, uint64_t *rows) {
+    __m512i none = _mm512_setzero_si512();
+    for (int y = 0; y < height; y++, image += width) rows[y] = ink_word(image, width, none, &none);
 }
 #define HAVE_INK_ROWS
-
-/* Of 16 pixels, at `lane` of a word. */
-INLINE uint64_t ink_lanes(__m512 v, __m512i kept, int lane, __m512i *most) {
-    *most = _mm512_max_epu32(*most, _mm512_and_si512(_mm512_castps_si512(v), kept));
-    return live_lanes(v) << lane;
-}
 
 static uint32_t ink_bits(const float *x, size_t n, uint32_t mask, uint64_t *bits, int *count) {
     const __m512i kept = _mm512_set1_epi32((int)mask);
     __m512i most = _mm512_setzero_si512();
     for (; n >= 64; n -= 64, x += 64) {
-        uint64_t word = 0;
-        UNROLL
-        for (int i = 0; i < 64; i += 16) word |= ink_lanes(vload(x + i), kept, i, &most);
-        *bits++ = word;
-        *count += __builtin_popcountll(word);
+        *bits = ink_word(x, 64, kept, &most);
+        *count += __builtin_popcountll(*bits++);
     }
-    uint64_t word = 0;
-    for (size_t i = 0; i < n; i += 16) {
-        const __mmask16 rest = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1u : 0xffffu);
-        word |= ink_lanes(_mm512_maskz_loadu_ps(rest, x + i), kept, (int)i, &most);
+    if (n) {
+        *bits = ink_word(x, (int)n, kept, &most);
+        *count += __builtin_popcountll(*bits);
     }
-    if (n) *bits = word;
-    *count += __builtin_popcountll(word);
     uint32_t lanes[VW], largest = 0;
     _mm512_storeu_si512(lanes, most);
     for (int j = 0; j < VW; j++) largest = lanes[j] > largest ? lanes[j] : largest;

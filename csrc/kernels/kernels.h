@@ -20,6 +20,7 @@ enum {
     MC_SLACK = 15,      /* floats that may be read beyond a short row, see patch_sum */
     MC_TILE_WORDS = 32, /* rounded values in a row of a tile */
     MC_BF16_PAD = 16,   /* rows of room that rounded panels have beyond those of float32 */
+    MC_INK_BLOCK = 128, /* pixels whose rows of weights, where inked, a near cache holds */
     MC_MORE_TERMS = 16, /* terms that list_inputs may write beyond those it counts */
 };
 
@@ -60,10 +61,10 @@ typedef struct {
     ptrdiff_t out_stride, out_panel; /* from position to position, from panel to panel */
 } mc_product;
 
-/* A block of 128 pixels of n images, of which only ink is told. */
+/* A block of MC_INK_BLOCK pixels of n images, of which only ink is told. */
 typedef struct {
     const float *x;       /* the block's first pixel */
-    const uint64_t *bits; /* of each image two words with a bit for each pixel, from ink_rows */
+    const uint64_t *bits; /* of each image two words with a bit for each pixel, from ink_bits */
     size_t pixels, words; /* from image to image */
     int n;
     const char *ahead; /* before each image `more` bytes are asked for that are needed later */
@@ -115,8 +116,8 @@ struct mc_kernels {
     /* The same of what from_uint8 makes of x. */
     int (*list_pixels)(const uint8_t *x, size_t n, int32_t stride, int32_t first, mc_term *terms);
     /* A bit for each pixel that is not zero, the first the lowest: rows[y] of an image (height,
-     * width), width <= 64. Returns how many there are. */
-    int (*ink_rows)(const float *image, int width, int height, uint64_t *rows);
+     * width), width <= 64. */
+    void (*ink_rows)(const float *image, int width, int height, uint64_t *rows);
     /* The same for n pixels in whole words, from bits[0] on, and most_bits of them. Adds to *count
      * how many are not zero. */
     uint32_t (*ink_bits)(const float *x, size_t n, uint32_t mask, uint64_t *bits, int *count);

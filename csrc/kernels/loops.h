@@ -61,8 +61,7 @@ static int list_pixels(const uint8_t *x, size_t n, int32_t stride, int32_t first
 #endif
 
 #ifndef HAVE_INK_ROWS
-static int ink_rows(const float *image, int width, int height, uint64_t *rows) {
-    int count = 0;
+static void ink_rows(const float *image, int width, int height, uint64_t *rows) {
     for (int y = 0; y < height; y++, image += width) {
         uint64_t bits = 0;
         int x = 0;
@@ -74,9 +73,7 @@ static int ink_rows(const float *image, int width, int height, uint64_t *rows) {
         }
         for (; x < width; x++) bits |= (uint64_t)mc_is_live(image[x]) << x;
         rows[y] = bits;
-        count += __builtin_popcountll(bits);
     }
-    return count;
 }
 #endif
 
@@ -190,8 +187,9 @@ static uint32_t most_bits(const float *x, size_t n, uint32_t mask) {
 #ifndef HAVE_INK_BITS
 static uint32_t ink_bits(const float *x, size_t n, uint32_t mask, uint64_t *bits, int *count) {
     const size_t whole = n / 64, rest = n % 64;
-    *count += ink_rows(x, 64, (int)whole, bits);
-    if (rest) *count += ink_rows(x + n - rest, (int)rest, 1, bits + whole);
+    ink_rows(x, 64, (int)whole, bits);
+    if (rest) ink_rows(x + n - rest, (int)rest, 1, bits + whole);
+    for (size_t i = 0; i * 64 < n; i++) *count += __builtin_popcountll(bits[i]);
     return most_bits(x, n, mask);
 }
 #endif

@@ -43,7 +43,7 @@ static void row_sums(const float *rows, const mc_inked *ink, const float *from, 
     const uint64_t *bits = ink->bits;
     for (int i = 0; i < ink->n; i++, x += ink->pixels, bits += ink->words, sums += length) {
         memmove(sums, from + (size_t)i * step, (size_t)length * sizeof(float));
-        for (int p = 0; p < 128; p++) {
+        for (int p = 0; p < MC_INK_BLOCK; p++) {
             if (!(bits[p / 64] >> p % 64 & 1)) continue;
             const mc_term term = {p * length, x[p]};
             row_sum(rows, &term, 1, sums, length);

@@ -124,8 +124,7 @@ static inline uint64_t take_bit(uint64_t *bits, uint64_t *first, uint64_t next) 
     return bit;
 }
 
-/* Ink has no pattern: where it ends is guessed wrong, so there is nothing else to guess. The second
- * word takes the place of the first when that is empty. */
+/* Ink has no pattern: where it ends is guessed wrong, so there is nothing else to guess. */
 INLINE void inked_strip(const float *rows, const float *x, const uint64_t *words, const float *from,
                         float *sum, int length, const int vectors) {
     const uint64_t next = words[1], is_empty = -(uint64_t)(words[0] == 0);
