@@ -24,17 +24,26 @@ int mc_back_parts(const mc_net *net, const mc_op *op) {
     return op->groups * mc_panels_of(net, op->group_in);
 }
 
-/* (out, taps of filled pixels) for the winners, else panels over the input channels with taps (ky,
- * kx, out), the kernel turned by half a circle. */
+/* Where a tap of n_out filters goes: (out, taps of filled pixels), or by vectors of channels. */
+static float *back_tap(const mc_net *net, const mc_op *op, int tap, int *step, float *back) {
+    const int channel = tap % op->in.channels, spot = tap / op->in.channels;
+    const int lane = net->kernels->lane, filled = op->back_padded.channels;
+    *step = op->by_window ? 9 * lane : op->n_back_taps;
+    if (!op->by_window) return back + spot * filled + channel;
+    return back + channel / lane * op->n_out * *step + spot * lane + channel % lane;
+}
+
+/* (out, taps of filled pixels) for the winners, or (channels / lane, out, 9, lane), else panels
+ * over the input channels with taps (ky, kx, out), the kernel turned by half a circle. */
 void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back) {
     const float *weight = net->parameters + op->weight;
     const int n_out = op->n_out, cols = net->kernels->cols;
     if (op->fused_pool) {
-        const int channels = op->in.channels, filled = op->back_padded.channels;
         memset(back, 0, mc_back_floats(net, op) * sizeof(float));
         for (int t = 0; t < op->n_taps; t++) {
-            float *to = back + t / channels * filled + t % channels;
-            for (int c = 0; c < n_out; c++) to[c * op->n_back_taps] = weight[t * n_out + c];
+            int step;
+            float *to = back_tap(net, op, t, &step, back);
+            for (int c = 0; c < n_out; c++) to[c * step] = weight[t * n_out + c];
         }
         return;
     }
@@ -173,6 +182,11 @@ void mc_spread_winners(const mc_run *run, const mc_op *op, const mc_scratch *s, 
                        const uint8_t *mask, int windows, const float *back, float *dimages) {
     const mc_kernels *k = run->net->kernels;
     const mc_shape image = op->back_padded;
+    if (op->by_window) {
+        k->winner_spread_3x3(dy, mask, op->n_out, windows, op->back_positions, back, dimages,
+                             image.width * image.channels, image.channels);
+        return;
+    }
     if (image.channels != op->in.channels)
         k->list_winners(dy, mask, op->n_out, windows, op->back_positions, s->filter_terms,
                         windows + 1, s->filter_counts);

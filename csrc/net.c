@@ -155,6 +155,9 @@ static void fuse_pool(mc_op *op, const mc_kernels *k) {
     op->back_padded.channels = (op->in.channels + k->unit - 1) / k->unit * k->unit;
     op->n_back_taps = op->layer.kernel_height * op->layer.kernel_width * op->back_padded.channels;
     op->n_back_positions = op->n_positions;
+    op->by_window = k->winner_spread_3x3 && op->layer.kernel_height == 3 &&
+                    op->layer.kernel_width == 3 && op->back_padded.channels % k->lane == 0 &&
+                    op->n_out >= MC_MANY_FILTERS;
 }
 
 /* A dense layer whose units would leave lanes of its weight gradient idle, unlike its inputs. */

@@ -21,6 +21,7 @@ enum {
     MC_WIDE_WEIGHTS = 1 << 15,  /* a dense layer from here on makes its gradient per minibatch */
     MC_FEW_IMAGES = 4,          /* from here on dense loops pay */
     MC_MOST_ROWS = 1 << 24,     /* floats of packed rows */
+    MC_MANY_FILTERS = 48,       /* from here on a window has enough winners to be taken alone */
     MC_WINNER_IMAGES = 4,       /* images whose winners are listed together, at most, and */
     MC_WINNER_FLOATS = 1 << 15, /* their floats */
 };
@@ -33,6 +34,7 @@ typedef struct {
     int wide;       /* a dense layer split by weights, not by images */
     int grey;       /* a pooled one of one channel and few filters, by grey_windows */
     int winograd;   /* a 3x3 convolution before a pooling, its products by winograd.c */
+    int by_window;  /* a pooled one, whose input gradient is made window by window */
     int by_filter;  /* its weight gradient is made filter by filter: (out, taps), not (taps, out) */
     mc_shape in, out;
     size_t in_size, out_size; /* floats per image */

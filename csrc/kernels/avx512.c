@@ -259,6 +259,66 @@ static void winners_3x3(const float *pixels, const int32_t *window, int n, const
 
 #include "winners_3x3.h"
 
+/* A bit for each of up to 64 filters that have a gradient, in the word of their winner. */
+static inline void winner_bits(const float *dy, const uint8_t *winner, int n, uint64_t bits[4]) {
+    __m512i none = _mm512_setzero_si512();
+    const uint64_t live = ink_word(dy, n, none, &none);
+    const __m512i q = _mm512_maskz_loadu_epi8(~(uint64_t)0 >> (64 - n), winner);
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        bits[i] = live & _mm512_cmpeq_epi8_mask(q, _mm512_set1_epi8((char)i));
+}
+
+/* Adds the filters whose winner is q to the window's 4 x 4 pixels. */
+INLINE void spread_winners(uint64_t bits, const float *dy, const float *back, vf pixel[4][4],
+                           const int q) {
+    for (; bits; bits &= bits - 1) {
+        const uint64_t c = (uint64_t)__builtin_ctzll(bits);
+        const vf gradient = vset(dy[c]);
+        const float *tap = back + c * 9 * VW;
+        UNROLL
+        for (int t = 0; t < 9; t++) {
+            vf *sum = &pixel[q / 2 + t / 3][q % 2 + t % 3];
+            *sum = vfma(gradient, vload(tap + t * VW), *sum);
+        }
+    }
+}
+
+/* All winners of a window are added in registers, for a vector of channels at a time. */
+INLINE void spread_window(const uint64_t bits[4], const float *dy, const float *back, float *dx,
+                          ptrdiff_t row, int channels) {
+    vf pixel[4][4];
+    UNROLL
+    for (int i = 0; i < 16; i++) pixel[i / 4][i % 4] = vzero();
+    UNROLL
+    for (int q = 0; q < 4; q++) spread_winners(bits[q], dy, back, pixel, q);
+    UNROLL
+    for (int i = 0; i < 16; i++) {
+        float *to = dx + i / 4 * row + i % 4 * channels;
+        vstore(to, vadd(vload(to), pixel[i / 4][i % 4]));
+    }
+}
+
+static void winner_spread_3x3(const float *dy, const uint8_t *winner, int n_out, int n_windows,
+                              const int32_t *position, const float *back, float *dx, ptrdiff_t row,
+                              int channels) {
+    enum { FILTERS = 64, WINDOWS_AT_ONCE = 128 }; /* back's filters stay in the nearest cache */
+    uint64_t bits[WINDOWS_AT_ONCE][4];
+    for (int first = 0; first < n_windows; first += WINDOWS_AT_ONCE)
+        for (int f = 0; f < n_out; f += FILTERS) {
+            const int left = n_windows - first, n = left < WINDOWS_AT_ONCE ? left : WINDOWS_AT_ONCE;
+            const int filters = n_out - f < FILTERS ? n_out - f : FILTERS;
+            const ptrdiff_t at = (ptrdiff_t)first * n_out + f;
+            for (int w = 0; w < n; w++)
+                winner_bits(dy + at + w * n_out, winner + at + w * n_out, filters, bits[w]);
+            for (int c = 0; c < channels; c += VW)
+                for (int w = 0; w < n; w++)
+                    spread_window(bits[w], dy + at + w * n_out, back + (c * n_out + f * VW) * 9,
+                                  dx + position[4 * (first + w)] + c, row, channels);
+        }
+}
+#define WINNER_SPREAD_3X3 winner_spread_3x3
+
 #define GREY_BLOCKS 3
 #define GREY_FILTERS 8
 #define GREY_VECTORS 1

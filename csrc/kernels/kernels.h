@@ -133,6 +133,14 @@ struct mc_kernels {
      * terms[i].value * patch[y * length + j], y < rows, j < length. */
     void (*patch_spread)(const float *patch, int rows, const mc_term *terms, int n, float *sums,
                          ptrdiff_t sum_stride, int length);
+    /* patch_spread for the winners of all filters of a 3x3 convolution of `channels`, whole
+     * vectors: dx[position[4 * w + winner[w * n_out + c]] + y * row + x * channels + i] += dy[w *
+     * n_out + c]
+     * * back[..], n_out > 0. back (channels / lane, n_out, 9, lane): of a vector of channels all
+     * filters. NULL where lists are faster. */
+    void (*winner_spread_3x3)(const float *dy, const uint8_t *winner, int n_out, int n_windows,
+                              const int32_t *position, const float *back, float *dx, ptrdiff_t row,
+                              int channels);
     /* sum[c] += sum over p of x[p * n_cols + c], p < n, c < n_cols. The order depends on both. */
     void (*column_sums)(const float *x, int n, int n_cols, float *sum);
     /* The winners of 2x2 windows: in (n_windows * 4, cols), the four positions of a window in

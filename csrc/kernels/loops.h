@@ -434,6 +434,9 @@ static void end_bf16(void) {}
 #ifndef WINNER_SUM_3X3
 #define WINNER_SUM_3X3 NULL
 #endif
+#ifndef WINNER_SPREAD_3X3
+#define WINNER_SPREAD_3X3 NULL
+#endif
 #ifndef PATCH_SUM_BF16
 #define PATCH_SUM_BF16 NULL
 #endif
@@ -464,6 +467,7 @@ static void end_bf16(void) {}
                               .patch_spread = patch_spread,                                        \
                               .winner_sum = winner_sum,                                            \
                               .winner_sum_3x3 = WINNER_SUM_3X3,                                    \
+                              .winner_spread_3x3 = WINNER_SPREAD_3X3,                              \
                               .column_sums = column_sums,                                          \
                               .pool_windows = pool_windows,                                        \
                               .dot_windows = dot_windows,                                          \

@@ -397,6 +397,48 @@ static void test_winner_sum_3x3(void) {
             one_winner_sum_3x3(windows[i], n_out);
 }
 
+/* Windows side by side, whose pixels overlap; every third winner has no gradient. */
+static void one_winner_spread_3x3(int windows, int n_out, int channels) {
+    const int lane = table->lane, taps = 9 * channels, row = (2 * windows + 2) * channels;
+    const size_t n = (size_t)(windows * n_out), size = (size_t)(4 * row);
+    const size_t n_back = (size_t)(n_out * taps);
+    int32_t *position = take((size_t)(4 * windows) * sizeof *position);
+    for (int i = 0; i < 4 * windows; i++)
+        position[i] = (i / 4 * 2 + i % 2) * channels + i / 2 % 2 * row;
+    float *by_filter = take_random(n_back, 9), *back = take(n_back * sizeof *back);
+    for (int c = 0; c < n_out; c++)
+        for (int t = 0; t < taps; t++) {
+            const int channel = t % channels, block = channel / lane * n_out + c;
+            back[(block * 9 + t / channels) * lane + channel % lane] = by_filter[c * taps + t];
+        }
+    float *dy = take_random(n, 3), *a = take_random(size, 4), *b = take_copy(a, size);
+    uint8_t *winner = take(n);
+    for (size_t i = 0; i < n; i++) {
+        winner[i] = (uint8_t)(i * 7 / 3 % 4);
+        if (i % 3 == 1) dy[i] = i % 2 ? -0.0f : 0.0f;
+    }
+    for (int w = 0; w < windows; w++)
+        for (int c = 0; c < n_out; c++) {
+            const size_t at = (size_t)(w * n_out + c);
+            const mc_term term = {position[4 * w + winner[at]], dy[at]};
+            ref->patch_spread(by_filter + c * taps, 3, &term, 1, a, row, 3 * channels);
+        }
+    table->winner_spread_3x3(dy, winner, n_out, windows, position, back, b, row, channels);
+    agree("winner_spread_3x3", a, b, size, 2e-7 * (n_out + 2));
+    float *blocks[] = {by_filter, back, dy, a, b};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+    free(winner);
+    free(position);
+}
+
+static void test_winner_spread_3x3(void) {
+    static const int windows[] = {1, 2, 3, 25, 127, 128, 129};
+    for (size_t i = 0; table->winner_spread_3x3 && i < sizeof windows / sizeof *windows; i++)
+        for (int n_out = 1; n_out <= 200; n_out += n_out < 70 ? 3 : 21)
+            for (int vectors = 1; vectors <= 3; vectors++)
+                one_winner_spread_3x3(windows[i], n_out, vectors * table->lane);
+}
+
 /* All but every third window, which is left as it is where the columns are not all of a row. */
 static void windows_but_some(const float *x, const int32_t *position, const int32_t *tap, int taps,
                              const float *panel, int relu, int windows, int n_out, int gap,
@@ -906,6 +948,7 @@ static void test_table(void) {
     test_patches();
     test_winner_sum();
     test_winner_sum_3x3();
+    test_winner_spread_3x3();
     test_pooled_convolutions();
     test_max_pixels();
     test_lists_of_winners();

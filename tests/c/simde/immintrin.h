@@ -54,6 +54,16 @@ static inline simde__m128i mc_simde_load_bytes(unsigned mask, const void *from) 
 #define _mm_maskz_loadu_epi8(mask, from) mc_simde_load_bytes(mask, from)
 #endif
 
+#ifndef _mm512_maskz_loadu_epi8
+static inline simde__m512i mc_simde_load_64_bytes(uint64_t mask, const void *from) {
+    uint8_t to[64] = {0};
+    for (int i = 0; i < 64; i++)
+        if (mask >> i & 1) to[i] = ((const uint8_t *)from)[i];
+    return simde_mm512_loadu_si512(to);
+}
+#define _mm512_maskz_loadu_epi8(mask, from) mc_simde_load_64_bytes(mask, from)
+#endif
+
 #ifndef _mm_mask_storeu_epi8
 static inline void mc_simde_store_bytes(void *to, simde__mmask16 mask, simde__m128i v) {
     uint8_t bytes[16];
