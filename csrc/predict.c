@@ -33,7 +33,6 @@ typedef struct {
     mc_net *net;
     const mc_predictor *predictor;
     const mc_images *images;
-    int n_threads;
     float *out;
     atomic_int outside; /* a value out of range was seen */
 } mc_prediction;
@@ -86,7 +85,7 @@ static int forward_ink(const mc_prediction *p, size_t first, size_t n, mc_ink *i
     }
     if (is_dense(ink, ink->n_images, op)) return 0;
     /* The slice that comes next to this thread: memory is idle while rows are summed. */
-    const size_t next = first + (size_t)p->predictor->slice * (size_t)p->n_threads;
+    const size_t next = first + (size_t)p->predictor->slice;
     const size_t size = inputs * (images->is_uint8 ? 1 : sizeof(float));
     const int comes = next < images->n && images->n - next >= n;
     const char *ahead = (const char *)images->x + (comes ? next * size : 0);
@@ -193,7 +192,7 @@ mc_status mc_net_predict(mc_net *net, const mc_images *images, int n_threads, fl
     if (net->predictor) {
         mc_net_pack(net);
         const size_t slice = (size_t)net->predictor->slice;
-        mc_prediction p = {net, net->predictor, images, n_threads, out, 0};
+        mc_prediction p = {net, net->predictor, images, out, 0};
         status = MC_BAD_ARGUMENT;
         if (images->n / slice < INT32_MAX) {
             mc_parallel(n_threads, (int)((images->n + slice - 1) / slice), predict_slice, &p);

@@ -1,15 +1,17 @@
 /* threads.c - a small pool of worker threads.
  *
  * Workers are made when first asked for, spin briefly for work and then sleep; a forked child
- * starts without any. A job is published by one atomic word, `ticket` = job number << 32 | next
- * task, and a task is claimed by adding 1 to it with compare-and-swap. A worker that the operating
- * system wakes too late finds another job number or no task left and touches nothing, so the
- * caller waits for finished tasks, never for sleeping workers: more threads than CPUs cost time,
- * not correctness.
+ * starts without any. The tasks of a job are dealt out to the threads in runs, the same for the
+ * same job, so that a thread finds in its caches what it left there; one that is done with its own
+ * takes what others have not begun. Each thread has a seat with a ticket, one atomic word: job
+ * number << 32 | the first task of its run that is not taken. A task is claimed by adding 1 with
+ * compare-and-swap. A worker that the operating system wakes too late finds another number or no
+ * task left and touches nothing, so the caller waits for finished tasks, never for sleeping
+ * workers: more threads than CPUs cost time, not correctness.
  *
- * Invariant: the job's fields change only while its number is odd, and tasks are claimed only where
- * it is even and unchanged since the fields were read; so a worker whose claim succeeds has read
- * the fields of that very job.
+ * Invariant: what a job is stays in place while any ticket has its number. Jobs take two places in
+ * turn, and the one in between changes all tickets. So a worker whose claim succeeds has read the
+ * fields of that very job.
  */
 #include "threads.h"
 
@@ -26,11 +28,17 @@
  * caller would have to wait some milliseconds. */
 enum { SPIN_WORKER = 20000, SPIN_YIELD = 64, SPIN_CALLER = 4000, SPIN_LATE = 64, LINE = 64 };
 
-/* A task that belongs to a thread: the last jobs in which it was claimed and done. */
 typedef struct {
-    _Alignas(LINE) atomic_uint_fast32_t taken;
-    _Alignas(LINE) atomic_uint_fast32_t done;
-} mc_own;
+    _Alignas(LINE) _Atomic(mc_task *) run;
+    _Atomic(void *) context;
+    atomic_int n_tasks, n_threads;
+    atomic_int is_own; /* tasks belong to threads */
+} mc_job;
+
+typedef struct {
+    _Alignas(LINE) atomic_uint_fast64_t ticket; /* 0: not in the job at hand */
+    _Alignas(LINE) atomic_uint_fast32_t n_done; /* tasks that its thread has done, ever */
+} mc_seat;
 
 /* What one thread writes while another looks at something else has a cache line to itself. */
 typedef struct {
@@ -38,13 +46,10 @@ typedef struct {
     pthread_mutex_t sleep_lock;
     pthread_cond_t wake;
     atomic_int n_workers, n_sleeping;
-    _Alignas(LINE) atomic_uint_fast64_t ticket;
-    _Alignas(LINE) _Atomic(mc_task *) run;
-    _Atomic(void *) context;
-    atomic_int n_tasks, n_threads;
-    atomic_int is_own; /* tasks belong to threads */
-    _Alignas(LINE) atomic_int n_done;
-    mc_own own[MC_MAX_OWN];
+    uint32_t number; /* of the last job; never 0 */
+    int n_seats;     /* in it */
+    mc_job job[2];   /* of even and of odd number */
+    mc_seat seat[MC_MAX_THREADS];
 } mc_pool;
 
 static mc_pool pool = {.callers = PTHREAD_MUTEX_INITIALIZER,
@@ -67,78 +72,64 @@ static void pool_reset(void) {
     pthread_cond_init(&pool.wake, NULL);
     atomic_store(&pool.n_workers, 0);
     atomic_store(&pool.n_sleeping, 0);
-    atomic_store(&pool.ticket, 0);
-    atomic_store(&pool.run, NULL); /* no job is like the last */
+    for (int i = 0; i < MC_MAX_THREADS; i++) atomic_store(&pool.seat[i].ticket, 0);
 }
 
 static void pool_register(void) {
     pthread_atfork(NULL, NULL, pool_reset);
 }
 
-static uint32_t current_job(void) {
-    return (uint32_t)(atomic_load_explicit(&pool.ticket, memory_order_acquire) >> 32);
+/* The number of a job that a thread has not seen yet, or 0. */
+static uint32_t news(int thread, uint32_t seen) {
+    const uint32_t number = (uint32_t)(atomic_load(&pool.seat[thread].ticket) >> 32);
+    return number == seen ? 0 : number;
 }
 
-/* An open job that this worker has not seen yet. */
-static int has_news(uint32_t seen) {
-    const uint32_t job = current_job();
-    return job != seen && job % 2 == 0;
+static int first_task(const mc_job *job, int thread) {
+    return (int)((int64_t)atomic_load(&job->n_tasks) * thread / atomic_load(&job->n_threads));
 }
 
-/* A job ends only when all its tasks are done, so one that can still be claimed is the current one:
- * `taken` is older than a job until the claim, and newer than all before it once a field changes.
- */
-static int claim_own(uint32_t job, int task) {
-    uint_fast32_t taken = atomic_load(&pool.own[task].taken);
-    return (int32_t)(job - (uint32_t)taken) > 0 &&
-           atomic_compare_exchange_strong(&pool.own[task].taken, &taken, job);
-}
-
-static void run_own_task(uint32_t job, int task, int thread, mc_task *run, void *context) {
-    if (!claim_own(job, task)) return;
-    run(context, task, thread);
-    atomic_store(&pool.own[task].done, job);
-}
-
-static void run_tasks(uint32_t job, int thread) {
-    uint_fast64_t ticket = atomic_load(&pool.ticket);
-    while ((uint32_t)(ticket >> 32) == job) {
-        mc_task *run = atomic_load(&pool.run);
-        void *context = atomic_load(&pool.context);
-        const int n_tasks = atomic_load(&pool.n_tasks);
-        if (thread >= atomic_load(&pool.n_threads)) return;
-        if (atomic_load(&pool.is_own)) {
-            if (thread < MC_MAX_OWN) run_own_task(job, thread, thread, run, context);
-            return;
-        }
-        const int task = (int)(uint32_t)ticket;
-        if (task >= n_tasks) return;
-        if (!atomic_compare_exchange_weak(&pool.ticket, &ticket, ticket + 1)) continue;
-        run(context, task, thread);
-        atomic_fetch_add(&pool.n_done, 1);
-        ticket = atomic_load(&pool.ticket);
+/* What is left of the tasks dealt out to a seat. */
+static void run_tasks(uint32_t number, int seat, int thread) {
+    const mc_job *job = &pool.job[number % 2];
+    mc_task *run = atomic_load(&job->run);
+    void *context = atomic_load(&job->context);
+    const int end = first_task(job, seat + 1);
+    atomic_uint_fast32_t *n_done = &pool.seat[thread].n_done;
+    uint_fast64_t ticket = atomic_load(&pool.seat[seat].ticket);
+    while ((uint32_t)(ticket >> 32) == number && (int)(uint32_t)ticket < end) {
+        if (!atomic_compare_exchange_weak(&pool.seat[seat].ticket, &ticket, ticket + 1)) continue;
+        run(context, (int)(uint32_t)ticket, thread);
+        atomic_store(n_done, atomic_load(n_done) + 1); /* nobody else writes it */
+        ticket = atomic_load(&pool.seat[seat].ticket);
     }
+}
+
+static void run_others_tasks(uint32_t number, int thread) {
+    const int n = atomic_load(&pool.job[number % 2].n_threads);
+    for (int i = 1; i < n; i++) run_tasks(number, (thread + i) % n, thread);
 }
 
 static void *worker_main(void *argument) {
     const int thread = (int)(intptr_t)argument;
-    uint32_t seen = 0;
+    uint32_t seen = 0, number;
     mc_enter_float_mode();
     for (;;) {
         int spins = 0;
-        while (!has_news(seen)) {
+        while (!(number = news(thread, seen))) {
             if (++spins < SPIN_WORKER) {
                 spins % SPIN_YIELD ? cpu_relax() : (void)sched_yield();
                 continue;
             }
             pthread_mutex_lock(&pool.sleep_lock);
             atomic_fetch_add(&pool.n_sleeping, 1);
-            while (!has_news(seen)) pthread_cond_wait(&pool.wake, &pool.sleep_lock);
+            while (!news(thread, seen)) pthread_cond_wait(&pool.wake, &pool.sleep_lock);
             atomic_fetch_sub(&pool.n_sleeping, 1);
             pthread_mutex_unlock(&pool.sleep_lock);
         }
-        seen = current_job() & ~1u; /* if it closes just now, there is nothing to claim */
-        run_tasks(seen, thread);
+        seen = number;
+        run_tasks(seen, thread, thread);
+        if (!atomic_load(&pool.job[seen % 2].is_own)) run_others_tasks(seen, thread);
     }
     return NULL;
 }
@@ -154,32 +145,35 @@ static void ensure_workers(int wanted) {
     }
 }
 
-/* Publish a job. One like the last, as a training makes them again and again, changes nothing but
- * the number. */
+/* Publish a job. One like that before the last, as a training makes them again and again, changes
+ * nothing but tickets. */
 static uint32_t publish(int n_threads, int n_tasks, mc_task *run, void *context, int is_own) {
-    const uint32_t job = current_job() + 2;
-    if (atomic_load(&pool.run) != run || atomic_load(&pool.context) != context ||
-        atomic_load(&pool.n_tasks) != n_tasks || atomic_load(&pool.n_threads) != n_threads ||
-        atomic_load(&pool.is_own) != is_own) {
-        atomic_store(&pool.ticket, (uint_fast64_t)(job - 1) << 32);
-        for (int task = 0; task < MC_MAX_OWN; task++) {
-            atomic_store(&pool.own[task].taken, job - 1);
-            atomic_store(&pool.own[task].done, job - 1);
-        }
-        atomic_store(&pool.run, run);
-        atomic_store(&pool.context, context);
-        atomic_store(&pool.n_tasks, n_tasks);
-        atomic_store(&pool.n_threads, n_threads);
-        atomic_store(&pool.is_own, is_own);
+    const uint32_t number = pool.number == UINT32_MAX ? 2 : pool.number + 1;
+    mc_job *job = &pool.job[number % 2];
+    if (atomic_load(&job->run) != run) atomic_store(&job->run, run);
+    if (atomic_load(&job->context) != context) atomic_store(&job->context, context);
+    if (atomic_load(&job->n_tasks) != n_tasks) atomic_store(&job->n_tasks, n_tasks);
+    if (atomic_load(&job->n_threads) != n_threads) atomic_store(&job->n_threads, n_threads);
+    if (atomic_load(&job->is_own) != is_own) atomic_store(&job->is_own, is_own);
+    for (int i = n_threads; i < pool.n_seats; i++) atomic_store(&pool.seat[i].ticket, 0);
+    for (int i = n_threads - 1; i >= 0; i--) {
+        const uint32_t first = (uint32_t)first_task(job, i);
+        atomic_store(&pool.seat[i].ticket, (uint_fast64_t)number << 32 | first);
     }
-    if (!is_own) atomic_store(&pool.n_done, 0);
-    atomic_store(&pool.ticket, (uint_fast64_t)job << 32);
+    pool.number = number;
+    pool.n_seats = n_threads;
     if (atomic_load(&pool.n_sleeping)) {
         pthread_mutex_lock(&pool.sleep_lock);
         pthread_cond_broadcast(&pool.wake);
         pthread_mutex_unlock(&pool.sleep_lock);
     }
-    return job;
+    return number;
+}
+
+static uint32_t tasks_done(int n_threads) {
+    uint32_t n = 0;
+    for (int i = 0; i < n_threads; i++) n += (uint32_t)atomic_load(&pool.seat[i].n_done);
+    return n;
 }
 
 static void caller_relax(int spins) {
@@ -187,15 +181,6 @@ static void caller_relax(int spins) {
         cpu_relax();
     else
         sched_yield();
-}
-
-/* The caller's own task, then those whose threads are late. To look who has claimed a task takes
- * the word away from its thread, so first see if it is done. */
-static void finish_own(uint32_t job, int n_tasks, mc_task *run, void *context) {
-    run_own_task(job, 0, 0, run, context);
-    for (int task = 1; task < n_tasks; task++)
-        for (int spins = 0; atomic_load(&pool.own[task].done) != job; caller_relax(++spins))
-            if (spins == SPIN_LATE) run_own_task(job, task, 0, run, context);
 }
 
 static void run_job(int n_threads, int n_tasks, mc_task *run, void *context, int is_own) {
@@ -207,13 +192,13 @@ static void run_job(int n_threads, int n_tasks, mc_task *run, void *context, int
         return;
     }
     ensure_workers(n_threads - 1);
-    const uint32_t job = publish(n_threads, n_tasks, run, context, is_own);
-    if (is_own) {
-        finish_own(job, n_tasks, run, context);
-    } else {
-        run_tasks(job, 0);
-        for (int spins = 0; atomic_load(&pool.n_done) < n_tasks;) caller_relax(++spins);
-    }
+    const uint32_t all = tasks_done(n_threads) + (uint32_t)n_tasks;
+    const uint32_t number = publish(n_threads, n_tasks, run, context, is_own);
+    run_tasks(number, 0, 0);
+    /* Tasks that belong to other threads are taken from those that are late only: to look takes the
+     * ticket away from its thread. */
+    for (int spins = 0; tasks_done(n_threads) != all; caller_relax(++spins))
+        if (spins == (is_own ? SPIN_LATE : 0)) run_others_tasks(number, 0);
     pthread_mutex_unlock(&pool.callers);
 }
 
