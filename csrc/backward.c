@@ -54,16 +54,13 @@ void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back) {
     float *panel = back + (size_t)part * (size_t)(op->n_back_taps + 1) * (size_t)cols;
     memset(panel, 0, (size_t)cols * sizeof(float)); /* no bias */
     panel += cols;
-    for (int spot = 0; spot < spots; spot++)
-        for (int o = 0, some; o < group_out; o += some, panel += some * cols) {
-            const size_t tap = (size_t)(spots - 1 - spot) * (size_t)group_in + c0;
-            const float *from = weight + tap * (size_t)n_out + columns.input + o;
-            some = group_out - o < 8 ? group_out - o : 8; /* read side by side */
-            for (int c = 0; c < n; c++)
-                for (int i = 0; i < some; i++) panel[i * cols + c] = from[c * n_out + i];
-            for (int i = 0; i < some; i++)
-                for (int c = n; c < cols; c++) panel[i * cols + c] = 0.0f;
-        }
+    for (int spot = 0; spot < spots; spot++, panel += group_out * cols) {
+        const size_t tap = (size_t)(spots - 1 - spot) * (size_t)group_in + c0;
+        net->kernels->transpose(weight + tap * (size_t)n_out + columns.input, n_out, n, group_out,
+                                panel, cols);
+        for (int o = 0; o < group_out; o++)
+            for (int c = n; c < cols; c++) panel[o * cols + c] = 0.0f;
+    }
 }
 
 /* n rows of n_cols columns for outer_panel, which reads whole panels: where they lie, or copied

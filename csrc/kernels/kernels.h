@@ -201,6 +201,9 @@ struct mc_kernels {
      * floats' order, and above them are the bits of all others, of NaN and of -0. */
     uint32_t (*most_bits)(const float *x, size_t n, uint32_t mask);
     void (*from_uint8)(const uint8_t *in, float *out, size_t n);
+    /* to[c * to_stride + r] = from[r * from_stride + c], r < rows, c < cols. */
+    void (*transpose)(const float *from, ptrdiff_t from_stride, int rows, int cols, float *to,
+                      ptrdiff_t to_stride);
     void (*add)(float *sum, const float *x, size_t n);
     /* gradient[i] = sum over lanes of lanes[l * lane_stride + i], lanes in order. */
     void (*reduce)(const float *lanes, ptrdiff_t lane_stride, int n_lanes, float *gradient,

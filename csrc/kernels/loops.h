@@ -320,6 +320,7 @@ static void depthwise_gradient(const float *x, const int32_t *position, int n_po
 }
 
 #include "augment_body.h"
+#include "transpose.h"
 
 /* Element i keeps its value if its 16 random bits are at least rate * 2^16. A batch of 16 Philox
  * blocks has 128 of them: the low halves of its 64 words, then the high halves. */
@@ -485,6 +486,7 @@ static void end_bf16(void) {}
                               .loss = loss_rows,                                                   \
                               .most_bits = most_bits,                                              \
                               .from_uint8 = from_uint8,                                            \
+                              .transpose = transpose,                                              \
                               .add = add,                                                          \
                               .reduce = reduce,                                                    \
                               .square_sum = square_sum,                                            \

@@ -439,6 +439,24 @@ static void test_winner_spread_3x3(void) {
                 one_winner_spread_3x3(windows[i], n_out, vectors * table->lane);
 }
 
+static void test_transpose(void) {
+    enum { MOST = 35, STRIDE = 37 };
+    float *from = take_random(MOST * STRIDE, 9), *to = take(MOST * STRIDE * sizeof *to);
+    for (int rows = 0; rows <= MOST; rows++)
+        for (int cols = 0; cols <= MOST; cols++) {
+            int good = 1;
+            memset(to, 0, MOST * STRIDE * sizeof *to);
+            table->transpose(from, STRIDE, rows, cols, to, STRIDE);
+            for (int c = 0; c < MOST; c++)
+                for (int r = 0; r < STRIDE; r++)
+                    good &=
+                        to[c * STRIDE + r] == (r < rows && c < cols ? from[r * STRIDE + c] : 0.0f);
+            same("transpose", good);
+        }
+    free(from);
+    free(to);
+}
+
 /* All but every third window, which is left as it is where the columns are not all of a row. */
 static void windows_but_some(const float *x, const int32_t *position, const int32_t *tap, int taps,
                              const float *panel, int relu, int windows, int n_out, int gap,
@@ -949,6 +967,7 @@ static void test_table(void) {
     test_winner_sum();
     test_winner_sum_3x3();
     test_winner_spread_3x3();
+    test_transpose();
     test_pooled_convolutions();
     test_max_pixels();
     test_lists_of_winners();
