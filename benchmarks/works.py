@@ -115,7 +115,7 @@ WORKS: dict[str, Work] = {
             "cnn-bf16",
             "Keras CNN in bf16, minibatch 128, Adam, one epoch",
             "cnn",
-            images=6_400,
+            images=12_800,
             reported=60_000,
             batch_size=128,
             precision="bf16",
