@@ -83,72 +83,68 @@ static augment_scratch augment_carve(float *memory, int h, int w, float sigma) {
  * Philox multiplies 32 by 32 to 64 bits, which AVX2 has for the lower halves of 64-bit lanes only.
  * So words live in such lanes, 4 blocks a vector (AVX-512: 8), and the upper halves may hold
  * anything: 8 instructions a round, against some 40 that compilers make of the loop below. */
-#if defined(__AVX512F__)
-static void augment_random(uint64_t seed, uint32_t block, const uint32_t tail[3],
-                           uint32_t *restrict out) {
-    const __m512i m0 = _mm512_set1_epi64(MC_PHILOX_M0), m1 = _mm512_set1_epi64(MC_PHILOX_M1);
-    const __m512i w0 = _mm512_set1_epi32((int)MC_PHILOX_W0);
-    const __m512i w1 = _mm512_set1_epi32((int)MC_PHILOX_W1);
-    __m512i k0 = _mm512_set1_epi32((int)(uint32_t)seed);
-    __m512i k1 = _mm512_set1_epi32((int)(uint32_t)(seed >> 32));
-    __m512i v[2][4];
-    for (int half = 0; half < 2; half++) {
-        const __m512i first = _mm512_set1_epi64((int64_t)block + 8 * half);
-        v[half][0] = _mm512_add_epi64(first, _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
-        for (int word = 0; word < 3; word++) v[half][word + 1] = _mm512_set1_epi64(tail[word]);
-    }
-    for (int round = 0; round < MC_PHILOX_ROUNDS; round++) {
-        for (int half = 0; half < 2; half++) {
-            __m512i *c = v[half];
-            const __m512i p = _mm512_mul_epu32(c[0], m0), q = _mm512_mul_epu32(c[2], m1);
-            c[0] = _mm512_xor_si512(_mm512_srli_epi64(q, 32), _mm512_xor_si512(c[1], k0));
-            c[2] = _mm512_xor_si512(_mm512_srli_epi64(p, 32), _mm512_xor_si512(c[3], k1));
-            c[1] = q;
-            c[3] = p;
-        }
-        k0 = _mm512_add_epi32(k0, w0);
-        k1 = _mm512_add_epi32(k1, w1);
-    }
-    for (int word = 0; word < 4; word++)
-        for (int half = 0; half < 2; half++)
-            _mm256_storeu_si256((__m256i *)(out + 16 * word + 8 * half),
-                                _mm512_cvtepi64_epi32(v[half][word]));
+#ifdef __AVX2__
+#ifdef __AVX512F__
+#define wide __m512i
+#define WIDE(operation) _mm512_##operation
+#define wide_xor(a, b) _mm512_xor_si512(a, b)
+#define wide_set(x) _mm512_set1_epi64(x)
+#define wide_lanes() _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7)
+
+/* The lower halves of both, in order. */
+static inline void wide_store(uint32_t *out, wide first, wide second) {
+    _mm256_storeu_si256((__m256i *)out, _mm512_cvtepi64_epi32(first));
+    _mm256_storeu_si256((__m256i *)(out + 8), _mm512_cvtepi64_epi32(second));
 }
-#elif defined(__AVX2__)
+#else
+#define wide __m256i
+#define WIDE(operation) _mm256_##operation
+#define wide_xor(a, b) _mm256_xor_si256(a, b)
+#define wide_set(x) _mm256_set1_epi64x(x)
+#define wide_lanes() _mm256_setr_epi64x(0, 1, 2, 3)
+
+static inline void wide_store(uint32_t *out, wide first, wide second) {
+    const __m256 low =
+        _mm256_shuffle_ps(_mm256_castsi256_ps(first), _mm256_castsi256_ps(second), 0x88);
+    _mm256_storeu_si256((__m256i *)out, _mm256_permute4x64_epi64(_mm256_castps_si256(low), 0xd8));
+}
+#endif
+
 static void augment_random(uint64_t seed, uint32_t block, const uint32_t tail[3],
                            uint32_t *restrict out) {
-    const __m256i m0 = _mm256_set1_epi64x(MC_PHILOX_M0), m1 = _mm256_set1_epi64x(MC_PHILOX_M1);
-    const __m256i w0 = _mm256_set1_epi32((int)MC_PHILOX_W0);
-    const __m256i w1 = _mm256_set1_epi32((int)MC_PHILOX_W1);
-    for (int i = 0; i < 16; i += 8) {
-        __m256i k0 = _mm256_set1_epi32((int)(uint32_t)seed);
-        __m256i k1 = _mm256_set1_epi32((int)(uint32_t)(seed >> 32));
-        __m256i v[2][4];
+    enum { BLOCKS = sizeof(wide) / sizeof(uint64_t) };
+    const wide m0 = wide_set(MC_PHILOX_M0), m1 = wide_set(MC_PHILOX_M1);
+    const wide w0 = WIDE(set1_epi32)((int)MC_PHILOX_W0), w1 = WIDE(set1_epi32)((int)MC_PHILOX_W1);
+    for (int i = 0; i < 16; i += 2 * BLOCKS) {
+        wide k0 = WIDE(set1_epi32)((int)(uint32_t)seed);
+        wide k1 = WIDE(set1_epi32)((int)(uint32_t)(seed >> 32));
+        wide v[2][4];
         for (int half = 0; half < 2; half++) {
-            const __m256i first = _mm256_set1_epi64x((int64_t)block + i + 4 * half);
-            v[half][0] = _mm256_add_epi64(first, _mm256_setr_epi64x(0, 1, 2, 3));
-            for (int word = 0; word < 3; word++) v[half][word + 1] = _mm256_set1_epi64x(tail[word]);
+            v[half][0] =
+                WIDE(add_epi64)(wide_set((int64_t)block + i + BLOCKS * half), wide_lanes());
+            for (int word = 0; word < 3; word++) v[half][word + 1] = wide_set(tail[word]);
         }
         for (int round = 0; round < MC_PHILOX_ROUNDS; round++) {
             for (int half = 0; half < 2; half++) {
-                __m256i *c = v[half];
-                const __m256i p = _mm256_mul_epu32(c[0], m0), q = _mm256_mul_epu32(c[2], m1);
-                c[0] = _mm256_xor_si256(_mm256_srli_epi64(q, 32), _mm256_xor_si256(c[1], k0));
-                c[2] = _mm256_xor_si256(_mm256_srli_epi64(p, 32), _mm256_xor_si256(c[3], k1));
+                wide *c = v[half];
+                const wide p = WIDE(mul_epu32)(c[0], m0), q = WIDE(mul_epu32)(c[2], m1);
+                c[0] = wide_xor(WIDE(srli_epi64)(q, 32), wide_xor(c[1], k0));
+                c[2] = wide_xor(WIDE(srli_epi64)(p, 32), wide_xor(c[3], k1));
                 c[1] = q;
                 c[3] = p;
             }
-            k0 = _mm256_add_epi32(k0, w0);
-            k1 = _mm256_add_epi32(k1, w1);
+            k0 = WIDE(add_epi32)(k0, w0);
+            k1 = WIDE(add_epi32)(k1, w1);
         }
-        for (int word = 0; word < 4; word++) { /* the lower halves, in order */
-            const __m256 low = _mm256_shuffle_ps(_mm256_castsi256_ps(v[0][word]),
-                                                 _mm256_castsi256_ps(v[1][word]), 0x88);
-            const __m256i packed = _mm256_permute4x64_epi64(_mm256_castps_si256(low), 0xd8);
-            _mm256_storeu_si256((__m256i *)(out + 16 * word + i), packed);
-        }
+        for (int word = 0; word < 4; word++)
+            wide_store(out + 16 * word + i, v[0][word], v[1][word]);
     }
 }
+#undef wide
+#undef WIDE
+#undef wide_xor
+#undef wide_set
+#undef wide_lanes
 #else
 static void augment_random(uint64_t seed, uint32_t block, const uint32_t tail[3],
                            uint32_t *restrict out) {
