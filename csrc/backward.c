@@ -3,7 +3,7 @@
  * A convolution has three ways to its gradients:
  *   - with a pooling behind it, one output in four carries gradient, and after relu many of those
  *     none: lists of the winners drive patch_sum and patch_spread, a quarter of the dense work or
- *     less (by_filter);
+ *     less (by_filter); of many filters, input gradients are made window by window (by_window);
  *   - the same in a first layer, whose rows of taps are too short for vectors: winner_sum_3x3, or
  *     winners are put back to their places and the dense loop runs;
  *   - otherwise dense: weight gradient as outer products over positions, input gradient as a
@@ -24,25 +24,20 @@ int mc_back_parts(const mc_net *net, const mc_op *op) {
     return op->groups * mc_panels_of(net, op->group_in);
 }
 
-/* Where a tap of n_out filters goes: (out, taps of filled pixels), or by vectors of channels. */
-static float *back_tap(const mc_net *net, const mc_op *op, int tap, int *step, float *back) {
-    const int channel = tap % op->in.channels, spot = tap / op->in.channels;
-    const int lane = net->kernels->lane, filled = op->back_padded.channels;
-    *step = op->by_window ? 9 * lane : op->n_back_taps;
-    if (!op->by_window) return back + spot * filled + channel;
-    return back + channel / lane * op->n_out * *step + spot * lane + channel % lane;
-}
-
-/* (out, taps of filled pixels) for the winners, or (channels / lane, out, 9, lane), else panels
- * over the input channels with taps (ky, kx, out), the kernel turned by half a circle. */
+/* For the winners (out, taps of filled pixels) or, by window, (channels / lane, out, 9, lane); else
+ * panels over the input channels with taps (ky, kx, out), the kernel turned by half a circle. */
 void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back) {
     const float *weight = net->parameters + op->weight;
     const int n_out = op->n_out, cols = net->kernels->cols;
     if (op->fused_pool) {
+        /* A pixel's channels are in one block, or in blocks of a vector. */
+        const int channels = op->in.channels;
+        const int block = op->by_window ? net->kernels->lane : op->back_padded.channels;
+        const int step = op->layer.kernel_height * op->layer.kernel_width * block;
         memset(back, 0, mc_back_floats(net, op) * sizeof(float));
         for (int t = 0; t < op->n_taps; t++) {
-            int step;
-            float *to = back_tap(net, op, t, &step, back);
+            const int spot = t / channels, channel = t % channels;
+            float *to = back + channel / block * n_out * step + spot * block + channel % block;
             for (int c = 0; c < n_out; c++) to[c * step] = weight[t * n_out + c];
         }
         return;

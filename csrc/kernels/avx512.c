@@ -108,14 +108,21 @@ static inline term_list begin_terms(int32_t stride, int32_t first) {
                        .high = _mm512_add_epi32(low, _mm512_set1_epi32(8))};
 }
 
+/* In a general register: GCC 12 may put a mask on the stack in 16 bits and count 32 there. */
+static inline int count_lanes(uint32_t mask) {
+    __asm__("" : "+r"(mask));
+    return __builtin_popcount(mask);
+}
+
 static inline void add_terms(term_list *list, __m512 v, mc_term *terms) {
     const __mmask16 ink = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    const int count = count_lanes(ink);
     const __m512i offsets = _mm512_maskz_compress_epi32(ink, list->offset);
     const __m512i values = _mm512_castps_si512(_mm512_maskz_compress_ps(ink, v));
     terms += list->count;
     _mm512_storeu_si512(terms, _mm512_permutex2var_epi32(offsets, list->low, values));
     _mm512_storeu_si512(terms + 8, _mm512_permutex2var_epi32(offsets, list->high, values));
-    list->count += __builtin_popcount(ink);
+    list->count += count;
     list->offset = _mm512_add_epi32(list->offset, list->step);
 }
 
@@ -370,8 +377,9 @@ INLINE void list_block(const float *dy, const uint8_t *winner, int n_out, const 
     UNROLL
     for (int j = 0; j < 8; j++) {
         const __mmask8 live = _mm512_test_epi64_mask(block[j], value);
+        const int count = count_lanes(live);
         _mm512_storeu_si512(terms + j * stride + n[j], _mm512_maskz_compress_epi64(live, block[j]));
-        n[j] += __builtin_popcount(live);
+        n[j] += count;
     }
 }
 #define HAVE_LIST_BLOCK
