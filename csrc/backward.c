@@ -31,15 +31,14 @@ void mc_pack_back(const mc_net *net, const mc_op *op, int part, float *back) {
     const int n_out = op->n_out, cols = net->kernels->cols;
     if (op->fused_pool) {
         /* A pixel's channels are in one block, or in blocks of a vector. */
-        const int channels = op->in.channels;
+        const int channels = op->in.channels, spots = op->n_taps / channels;
         const int block = op->by_window ? net->kernels->lane : op->back_padded.channels;
-        const int step = op->layer.kernel_height * op->layer.kernel_width * block;
         memset(back, 0, mc_back_floats(net, op) * sizeof(float));
-        for (int t = 0; t < op->n_taps; t++) {
-            const int spot = t / channels, channel = t % channels;
-            float *to = back + channel / block * n_out * step + spot * block + channel % block;
-            for (int c = 0; c < n_out; c++) to[c * step] = weight[t * n_out + c];
-        }
+        for (int spot = 0; spot < spots; spot++)
+            for (int c = 0; c < channels; c += block)
+                net->kernels->transpose(weight + (spot * channels + c) * n_out, n_out,
+                                        channels - c < block ? channels - c : block, n_out,
+                                        back + c * n_out * spots + spot * block, spots * block);
         return;
     }
     const mc_columns columns = mc_back_columns(net, op, part);

@@ -309,11 +309,11 @@ INLINE void spread_window(const uint64_t bits[4], const float *dy, const float *
 static void winner_spread_3x3(const float *dy, const uint8_t *winner, int n_out, int n_windows,
                               const int32_t *position, const float *back, float *dx, ptrdiff_t row,
                               int channels) {
-    enum { FILTERS = 64, WINDOWS_AT_ONCE = 128 }; /* back's filters stay in the nearest cache */
-    uint64_t bits[WINDOWS_AT_ONCE][4];
-    for (int first = 0; first < n_windows; first += WINDOWS_AT_ONCE)
+    enum { FILTERS = 64 }; /* a word of bits, and their weights stay in the nearest cache */
+    uint64_t bits[WINNER_BLOCK][4];
+    for (int first = 0; first < n_windows; first += WINNER_BLOCK)
         for (int f = 0; f < n_out; f += FILTERS) {
-            const int left = n_windows - first, n = left < WINDOWS_AT_ONCE ? left : WINDOWS_AT_ONCE;
+            const int left = n_windows - first, n = left < WINNER_BLOCK ? left : WINNER_BLOCK;
             const int filters = n_out - f < FILTERS ? n_out - f : FILTERS;
             const ptrdiff_t at = (ptrdiff_t)first * n_out + f;
             for (int w = 0; w < n; w++)

@@ -8,4 +8,4 @@ static inline __m256i winner_offsets(const int32_t *position, const uint8_t *win
         _mm256_permutevar_ps(_mm256_castsi256_ps(_mm256_broadcastsi128_si256(four)), which));
 }
 
-enum { WINNER_BLOCK = 128 }; /* windows that winners_3x3.h gathers at once */
+enum { WINNER_BLOCK = 128 }; /* windows that are made ready at once */
